@@ -1,0 +1,3 @@
+"""Sentei: structured pruning of deep networks."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,513 @@
+"""Capture: run the model once and write down every operator, tensor and size.
+
+Two modes run at once. The function mode sees the calls of the user's code, before arguments are
+parsed: it hands out sizes that remember where they came from and notes file and line. The
+dispatch mode beneath it sees every operator that really runs, whatever called it (modules,
+functions, scripted code, C++ composites). Weights are replaced by ``meta`` tensors, so that
+nothing is computed and the user's model is never touched; where a model needs real values
+(control flow on data, ``.item()``), it runs once more on them.
+"""
+
+import copy
+import dataclasses
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sentei.errors import TraceError
+from sentei.index.sizes import Expr, Size, SizeLog, expr_of, plain
+
+Kind = Literal["param", "buffer", "input", "const", "op"]
+
+# Calls that run as one opaque operator: their insides depend on the widths in ways that no size
+# argument shows.
+OPAQUE = frozenset(
+    {
+        "multi_head_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu",
+        "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell",
+    }
+)  # fmt: skip
+
+# Attributes of modules that never hold a number of channels.
+_NOT_WIDTHS = frozenset({"kernel_size", "stride", "padding", "dilation", "output_padding"})
+
+
+class Ref(NamedTuple):
+    """Stands for a tensor in recorded arguments."""
+
+    value: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Value:
+    """One tensor seen in the run.
+
+    Attributes:
+        shape: Its sizes in the run.
+        itemsize: Bytes an element.
+        kind: Parameter, buffer, input of the model, other constant, or result of an operator.
+        name: Qualified name of a parameter or buffer, else "".
+        producer: Index of the operator that made it, or -1.
+        names: All names of a shared parameter or buffer.
+    """
+
+    shape: tuple[int, ...]
+    itemsize: int
+    kind: Kind
+    name: str = ""
+    producer: int = -1
+    names: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True, slots=True)
+class Call:
+    """One call of the user's code into torch.
+
+    Attributes:
+        function: Name of the function ("conv2d", "view", ...).
+        arguments: Its arguments, sizes still as :class:`Size`, tensors as they were.
+        tensors: Values of its tensor arguments, in order.
+        results: Values of the tensors it returned, in order.
+        where: ``file:line`` of the user's code.
+        module: Path of the module whose forward ran.
+    """
+
+    function: str
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    tensors: tuple[int, ...]
+    where: str
+    module: str
+    results: tuple[int, ...] = ()
+
+
+@dataclass(kw_only=True, slots=True)
+class Op:
+    """One operator that ran.
+
+    Attributes:
+        name: ATen name without overload ("convolution").
+        func: The overload itself.
+        args: Arguments by schema name, defaults filled in, tensors as :class:`Ref`.
+        outputs: Values of the tensors it returned (an in-place operator returns its input's).
+        call: The user's call it belongs to, or -1.
+    """
+
+    name: str
+    func: Any
+    args: dict[str, Any]
+    outputs: tuple[int, ...]
+    call: int
+
+
+@dataclass(kw_only=True)
+class Recording:
+    """Everything one run showed."""
+
+    values: list[Value] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    escapes: list[tuple[Expr, str]] = field(default_factory=list)
+    guards: list[tuple[str, Expr, Expr, bool, str]] = field(default_factory=list)
+    constants: dict[int, Tensor] = field(default_factory=dict)
+    batch_size: int = 1
+
+    def where(self, op: Op) -> str:
+        """Return ``module (file:line)`` of an operator, for messages."""
+        if op.call < 0:
+            return op.name
+        call = self.calls[op.call]
+        return f"{call.module or 'the model'} ({call.where})"
+
+
+@cache
+def _schema(func: Any) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    arguments = tuple(
+        (a.name, a.default_value if a.has_default_value() else None)
+        for a in func._schema.arguments
+    )
+    return func._schema.name.split("::")[-1].rstrip("_").lstrip("_"), arguments
+
+
+def tensors_in(obj: Any, seen: frozenset[int] = frozenset()) -> Iterator[Tensor]:
+    """Yield every tensor in nested tuples, lists, dicts, dataclasses and plain objects."""
+    if isinstance(obj, Tensor):
+        yield obj
+    elif isinstance(obj, Mapping):
+        for item in obj.values():
+            yield from tensors_in(item, seen)
+    elif isinstance(obj, list | tuple | set):
+        for item in obj:
+            yield from tensors_in(item, seen)
+    elif dataclasses.is_dataclass(obj) or (
+        hasattr(obj, "__dict__") and not isinstance(obj, nn.Module | type)
+    ):
+        if id(obj) not in seen:
+            yield from tensors_in(vars(obj), seen | {id(obj)})
+
+
+def map_tensors(obj: Any, function: Any) -> Any:
+    """Return ``obj`` with ``function`` applied to every tensor in tuples, lists and dicts."""
+    if isinstance(obj, Tensor):
+        return function(obj)
+    if isinstance(obj, list):
+        return [map_tensors(o, function) for o in obj]
+    if isinstance(obj, tuple):
+        items = [map_tensors(o, function) for o in obj]
+        return type(obj)(*items) if hasattr(obj, "_fields") else tuple(items)
+    if isinstance(obj, dict):
+        return {k: map_tensors(v, function) for k, v in obj.items()}
+    return obj
+
+
+def _bare(obj: Any) -> Any:
+    """Return call arguments with every size as a bare integer."""
+    kind = type(obj)
+    if kind is Size:
+        return plain(obj)
+    if kind is tuple or kind is torch.Size:
+        return tuple(_bare(o) for o in obj)
+    if kind is list:
+        return [_bare(o) for o in obj]
+    if kind is slice:
+        return slice(_bare(obj.start), _bare(obj.stop), _bare(obj.step))
+    if kind is dict:
+        return {k: _bare(v) for k, v in obj.items()}
+    return obj
+
+
+def ints_in(obj: Any) -> Iterator[int]:
+    """Yield the integers of call arguments in order, sizes included, booleans not."""
+    if isinstance(obj, bool) or isinstance(obj, Tensor):
+        return
+    if isinstance(obj, int):
+        yield obj
+    elif isinstance(obj, slice):
+        yield from ints_in([obj.start, obj.stop, obj.step])
+    elif isinstance(obj, list | tuple):
+        for item in obj:
+            yield from ints_in(item)
+    elif isinstance(obj, dict):
+        yield from ints_in(list(obj.values()))
+
+
+class _Recorder:
+    """State shared by the two modes."""
+
+    def __init__(self) -> None:
+        self.recording = Recording()
+        self.log = SizeLog(where=self.user_line)
+        self.recording.escapes, self.recording.guards = self.log.escapes, self.log.guards
+        self.ids: dict[int, int] = {}
+        self.alive: list[Tensor] = []
+        self.modules: list[str] = [""]
+        self.call = -1
+        self.paused = False
+
+    def user_line(self) -> str:
+        frame = sys._getframe(1)
+        while frame is not None:
+            path = frame.f_code.co_filename
+            if "/torch/" not in path and "/sentei/" not in path:
+                short = "/".join(path.split("/")[-2:])
+                return f"{short}:{frame.f_lineno}"
+            frame = frame.f_back  # type: ignore[assignment]
+        return "the model's code"
+
+    def add(self, tensor: Tensor, kind: Kind, name: str = "") -> int:
+        index = len(self.recording.values)
+        self.recording.values.append(
+            Value(
+                shape=tuple(tensor.shape),
+                itemsize=tensor.element_size(),
+                kind=kind,
+                name=name,
+                names=(name,) if name else (),
+                producer=len(self.recording.ops) if kind == "op" else -1,
+            )
+        )
+        self.ids[id(tensor)] = index
+        self.alive.append(tensor)
+        return index
+
+    def find(self, tensor: Tensor) -> int:
+        """Return the value of a tensor; one never seen before is a constant of the model."""
+        index = self.ids.get(id(tensor))
+        if index is None:
+            index = self.add(tensor, "const")
+            if tensor.device.type != "meta":
+                self.recording.constants[index] = tensor
+        return index
+
+    def refs(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor):
+            return Ref(self.find(obj))
+        if isinstance(obj, list | tuple):
+            return [self.refs(o) for o in obj]
+        return obj
+
+    def op(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:
+        name, schema = _schema(func)
+        bound = {}
+        for position, (key, default) in enumerate(schema):
+            value = args[position] if position < len(args) else kwargs.get(key, default)
+            bound[key] = self.refs(value)
+        self.record(name, func, bound, out)
+
+    def record(self, name: str, func: Any, bound: dict[str, Any], out: Any) -> None:
+        outputs = []
+        for tensor in [out] if isinstance(out, Tensor) else tensors_in(out):
+            known = self.ids.get(id(tensor))
+            outputs.append(self.add(tensor, "op") if known is None else known)
+        self.recording.ops.append(
+            Op(name=name, func=func, args=bound, outputs=tuple(outputs), call=self.call)
+        )
+
+    def sized(self, tensor: Tensor, dim: int | None = None) -> Any:
+        value = self.find(tensor)
+        if dim is not None:
+            dim %= max(tensor.dim(), 1)
+            return Size(tensor.shape[dim], ("dim", value, dim), self.log)
+        return torch.Size(
+            [Size(n, ("dim", value, d), self.log) for d, n in enumerate(tensor.shape)]
+        )
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if not self.recorder.paused:
+            self.recorder.op(func, args, kwargs, out)
+        return out
+
+
+_SHAPE = torch.Tensor.shape.__get__  # type: ignore[attr-defined]
+_GETTERS = {
+    _SHAPE: None,
+    torch.Tensor.size: None,
+}
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        recorder = self.recorder
+        if func in _GETTERS:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            return recorder.sized(args[0], None if dim is None else plain(dim))
+        if func is torch.Tensor.numel or func is torch.Tensor.nelement:
+            total: int = 1
+            for size in recorder.sized(args[0]):
+                total = size * total
+            return total
+        if func is torch.Tensor.__len__:
+            return plain(args[0].shape[0])
+        name = getattr(func, "__name__", str(func))
+        if name in ("__get__", "dim", "is_floating_point", "__set__", "device"):
+            return func(*_bare(args), **_bare(kwargs))
+        return self._run(func, name, args, kwargs)
+
+    def _run(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        recorder = self.recorder
+        before = recorder.call
+        inputs = list(tensors_in((args, kwargs)))
+        recorder.recording.calls.append(
+            Call(
+                function=name,
+                arguments=(args, kwargs),
+                tensors=tuple(recorder.find(t) for t in inputs),
+                where=recorder.user_line(),
+                module=recorder.modules[-1],
+            )
+        )
+        recorder.call = len(recorder.recording.calls) - 1
+        opaque = name in OPAQUE and not recorder.paused
+        recorder.paused = recorder.paused or opaque
+        try:
+            out = func(*_bare(args), **_bare(kwargs))
+        finally:
+            recorder.paused = recorder.paused and not opaque
+        if opaque:
+            bound = {"tensors": [Ref(recorder.find(t)) for t in inputs]}
+            recorder.record(name, None, bound, out)
+        recorder.recording.calls[recorder.call].results = tuple(
+            recorder.ids.get(id(t), -1) for t in tensors_in(out)
+        )
+        recorder.call = before
+        return out
+
+
+@contextmanager
+def _module_names(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    names = {id(m): name for name, m in model.named_modules()}
+
+    def enter(module: nn.Module, args: Any) -> None:  # noqa: ARG001
+        recorder.modules.append(names.get(id(module), recorder.modules[-1]))
+
+    def leave(module: nn.Module, args: Any, out: Any) -> None:  # noqa: ARG001
+        recorder.modules.pop()
+
+    handles = [
+        torch_module.register_module_forward_pre_hook(enter),
+        torch_module.register_module_forward_hook(leave, always_call=True),
+    ]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for handle in handles:
+            handle.remove()
+
+
+def _taint(model: nn.Module, log: SizeLog) -> None:
+    """Replace every integer attribute of the (copied) modules by a size that knows its name."""
+    for path, module in model.named_modules():
+        for key, value in list(vars(module).items()):
+            if key in _NOT_WIDTHS or key.startswith("__"):
+                continue
+            if type(value) is int and value > 0:
+                vars(module)[key] = Size(value, ("attr", path, key, -1), log)
+            elif type(value) in (tuple, list) and value and all(type(v) is int for v in value):
+                items = [Size(v, ("attr", path, key, i), log) for i, v in enumerate(value)]
+                vars(module)[key] = type(value)(items)
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Kind]]:
+    """Yield ``(name, tensor, kind)`` of every parameter and buffer, shared ones once a name."""
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        yield name, parameter, "param"
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        yield name, buffer, "buffer"
+
+
+def _shadow(model: nn.Module, *, real: bool) -> tuple[nn.Module, dict[int, Tensor]]:
+    """Copy the module tree; its tensors become ``meta`` tensors, or shared/cloned real ones."""
+    memo: dict[int, Any] = {}
+    stand_ins: dict[int, Tensor] = {}
+    for _, tensor, kind in named_tensors(model):
+        if id(tensor) in stand_ins:
+            continue
+        source = tensor.detach()
+        stand_in = source.clone() if real and kind == "buffer" else source
+        if not real:
+            stand_in = torch.empty_like(source, device="meta")
+        if kind == "param":
+            stand_in = nn.Parameter(stand_in, requires_grad=False)
+        memo[id(tensor)] = stand_ins[id(tensor)] = stand_in
+    return copy.deepcopy(model, memo), stand_ins
+
+
+def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bool) -> Recording:
+    shadow, stand_ins = _shadow(model, real=real)
+    recorder = _Recorder()
+    for name, tensor, kind in named_tensors(model):
+        stand_in = stand_ins[id(tensor)]
+        known = recorder.ids.get(id(stand_in))
+        if known is None:
+            recorder.add(stand_in, kind, name)
+        else:
+            recorder.recording.values[known].names += (name,)
+    if not real:
+        inputs = map_tensors(inputs, lambda t: t.to("meta"))
+    first = True
+    for tensor in tensors_in(inputs):
+        recorder.add(tensor, "input")
+        if first and tensor.dim() > 1:
+            recorder.recording.batch_size, first = tensor.shape[0], False
+    _taint(shadow, recorder.log)
+    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
+    with (
+        torch.no_grad(),
+        _module_names(shadow, recorder),
+        _Operators(recorder),
+        _Functions(recorder),
+    ):
+        out = shadow(*args, **kwargs)
+    recorder.recording.outputs = [
+        recorder.ids[id(t)] for t in tensors_in(out) if id(t) in recorder.ids
+    ]
+    if real:
+        _remember_constants(recorder)
+    return recorder.recording
+
+
+def _remember_constants(recorder: _Recorder) -> None:
+    """Keep integer results of a real run: they may index other tensors."""
+    for tensor in recorder.alive:
+        if not tensor.is_floating_point() and tensor.numel() < 1_000_000:
+            recorder.recording.constants[recorder.ids[id(tensor)]] = tensor
+
+
+def _blame(error: BaseException) -> str:
+    """Return the last line of the user's code in a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    user = [f for f in frames if "/torch/" not in f.filename and "/sentei/" not in f.filename]
+    frame = (user or list(frames))[-1]
+    return f"{frame.filename}:{frame.lineno}: {frame.line}"
+
+
+def as_inputs(inputs: Any) -> tuple[Any, ...] | dict[str, Any]:
+    """Return example inputs as positional (tuple) or keyword (dict) arguments."""
+    if isinstance(inputs, dict):
+        return inputs
+    if isinstance(inputs, list | tuple):
+        return tuple(inputs)
+    return (inputs,)
+
+
+def capture(model: nn.Module, inputs: Any) -> Recording:
+    """Run ``model`` once on ``inputs`` and return what happened.
+
+    The model is not changed: the run uses a copy of the module tree with stand-ins for its
+    tensors, in the mode (train or eval) the model is in.
+
+    Args:
+        model: Any module.
+        inputs: A tensor, a tuple of positional or a dict of keyword arguments.
+
+    Raises:
+        TraceError: The model itself fails on these inputs; the message names its line.
+    """
+    arguments = as_inputs(inputs)
+    if not any(True for _ in tensors_in(arguments)):
+        raise TraceError(
+            f"the example inputs hold no tensor (found {type(inputs).__name__}); "
+            "pass the tensors that the model's forward takes"
+        )
+    # Whatever the user's forward raises on meta tensors, the real run decides.
+    with suppress(Exception):
+        return _run(model, arguments, real=False)
+    try:
+        return _run(model, arguments, real=True)
+    except Exception as error:
+        raise TraceError(
+            f"the model failed on the example inputs at {_blame(error)}\n"
+            f"  {type(error).__name__}: {error}\n"
+            "  check the shape, dtype and device of the inputs, or move the failing lines "
+            "out of forward"
+        ) from error

@@ -1,0 +1,198 @@
+"""Groups: channels that own positions in the same dimensions; and the graph that holds them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sentei.errors import PlanError, UnknownNameError
+from sentei.graph.capture import Recording
+from sentei.index.atoms import BoolArray, IntArray
+from sentei.registry import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layout:
+    """Which channel every position of a tensor belongs to.
+
+    Channels of all groups are numbered through; -1 is a position that stays.
+
+    Attributes:
+        names: All names of the parameter or buffer (several when it is shared).
+        shape: Its sizes.
+        dims: For every dimension the channel of every position, or None if the dimension stays.
+        inner: For the weight of a grouped convolution whose channels go per group: the channel
+            of every position of dimension 1, for every position of dimension 0, shape [O, I/g].
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dims: tuple[IntArray | None, ...]
+    inner: IntArray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """One dimension of one tensor in which a group owns positions.
+
+    Attributes:
+        tensor: Name of the parameter or buffer.
+        dim: The dimension.
+        channels: For every position the index of its channel in the group, -1 if not of it.
+        is_inner: The dimension holds the input channels of the groups of a convolution;
+            ``channels`` then has shape [O, I/g] instead of [positions].
+    """
+
+    tensor: str
+    dim: int
+    channels: IntArray
+    is_inner: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Channels that can be removed one by one (or row by row), and every slice they own.
+
+    Attributes:
+        name: The module that produces the channels.
+        index: Position of the group in the graph: the column of a recipe.
+        width: Number of channels.
+        members: The dimensions of parameters and buffers it owns positions in.
+        rows: Row of every channel if rows must stay equal (groups of a convolution), else None.
+        first: Number of its first channel among those of all groups.
+    """
+
+    name: str
+    index: int
+    width: int
+    members: tuple[Member, ...]
+    rows: IntArray | None
+    first: int
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows that must keep equally many channels; 1 if there is no such rule."""
+        return 1 if self.rows is None else int(self.rows.max()) + 1
+
+    @property
+    def smallest(self) -> int:
+        """Smallest width a removal may leave: one channel a row."""
+        return self.num_rows
+
+    def check(self, removed: Sequence[int]) -> None:
+        """Refuse a removal that this group cannot bear; never repairs it.
+
+        Raises:
+            PlanError: An index is out of range or twice, nothing is left, or rows are unequal.
+        """
+        indices = np.asarray(removed, dtype=np.int64)
+        if indices.size and (indices.min() < 0 or indices.max() >= self.width):
+            raise PlanError(
+                f"{self.name}: channel {int(indices.max() if indices.max() >= self.width else indices.min())} does not exist; "
+                f"the group has channels 0 to {self.width - 1}"
+            )
+        if len(np.unique(indices)) != len(indices):
+            raise PlanError(f"{self.name}: a channel is named twice in {list(removed)}; name it once")
+        if len(indices) == self.width:
+            raise PlanError(
+                f"{self.name}: the plan removes all {self.width} channels; keep at least "
+                f"{self.smallest}"
+            )
+        if self.rows is not None:
+            left = np.bincount(np.delete(self.rows, indices), minlength=self.num_rows)
+            if (left != left[0]).any() or left[0] == 0:
+                raise PlanError(
+                    f"{self.name}: {self.num_rows} rows of channels must keep equally many, at "
+                    f"least one; the plan leaves {left.tolist()}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graph:
+    """Which channels of a model go together, and what must stay and why.
+
+    Attributes:
+        groups: Everything that can be removed, in the order of the forward pass.
+        layouts: Every parameter and buffer that some group owns a part of, by its first name.
+        attributes: Integer attributes of modules that count channels:
+            (module path, attribute, item or -1) -> channel of every counted position, -1 = fixed.
+        frozen: Parameter name -> why (some of) its positions must stay.
+        values: For every tensor of the run its channels along every dimension; None if none.
+        recording: What the run showed.
+        model: The traced model itself (not a copy).
+        inputs: The example inputs it was traced with.
+    """
+
+    groups: tuple[Group, ...]
+    layouts: Mapping[str, Layout]
+    attributes: Mapping[tuple[str, str, int], IntArray]
+    frozen: Mapping[str, tuple[str, ...]]
+    values: Mapping[int, tuple[IntArray | None, ...]] = field(repr=False)
+    recording: Recording = field(repr=False)
+    model: nn.Module = field(repr=False)
+    inputs: Any = field(repr=False)
+
+    @cached_property
+    def by_name(self) -> dict[str, Group]:
+        """Groups by name."""
+        return {g.name: g for g in self.groups}
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels of all groups."""
+        return sum(g.width for g in self.groups)
+
+    @property
+    def widths(self) -> IntArray:
+        """Widths of all groups, shape [groups]."""
+        return np.array([g.width for g in self.groups], dtype=np.int64)
+
+    def __getitem__(self, name: str) -> Group:
+        """Return a group by name.
+
+        Raises:
+            UnknownNameError: There is no such group.
+        """
+        if name not in self.by_name:
+            why = self.why(name)
+            hint = f" It is frozen: {why[0]}" if why else did_you_mean(name, self.by_name)
+            raise UnknownNameError(f"the graph has no group {name!r}.{hint}")
+        return self.by_name[name]
+
+    def why(self, name: str) -> tuple[str, ...]:
+        """Return why the parameters of module (or the parameter) ``name`` must stay, in words."""
+        found: dict[str, None] = {}
+        for tensor, reasons in self.frozen.items():
+            if tensor == name or tensor.startswith(f"{name}.") or not name:
+                found.update(dict.fromkeys(reasons))
+        return tuple(found)
+
+    def keep(self, removed: Mapping[str, Sequence[int]]) -> BoolArray:
+        """Return which channels a removal leaves, shape [num_channels], True = keep.
+
+        Raises:
+            PlanError: A group cannot bear the removal.
+            UnknownNameError: A group does not exist.
+        """
+        mask = np.ones(self.num_channels, dtype=np.bool_)
+        for name, indices in removed.items():
+            group = self[name]
+            group.check(indices)
+            mask[group.first + np.asarray(indices, dtype=np.int64)] = False
+        return mask
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.groups)} groups, {self.num_channels} channels"]
+        lines += [
+            f"  {g.name:40s} {g.width:5d} channels" + (f" in {g.num_rows} rows" if g.rows is not None else "")
+            for g in self.groups
+        ]
+        return "\n".join(lines)
+
+
+def kept(channels: IntArray, mask: BoolArray) -> BoolArray:
+    """Return which positions stay, given their channels (-1 stays) and the kept channels."""
+    return np.append(mask, True)[channels]

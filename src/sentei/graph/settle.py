@@ -1,0 +1,317 @@
+"""Settling: from equalities to channels that can really be removed.
+
+Three kinds of record are left by the rules. A *grid* picks the axis along which slices go. A
+*partition* keeps rows equal, or joins its columns where it cannot. A *slot* (a size that the code
+states) is tried on random removals: if an attribute carries it, the attribute is set with the
+plan; if it follows by itself, good; otherwise what it counts is frozen, and said so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sentei.graph.analysis import Analysis, Grid, Partition, Slot
+from sentei.index.atoms import BoolArray, Classes, IntArray
+from sentei.index.sizes import Expr, compare, evaluate, leaves
+
+Leaf = tuple[Any, ...]
+_TRIALS = 4
+
+
+@dataclass(kw_only=True)
+class Settled:
+    """Channels of a model.
+
+    Attributes:
+        classes: Class of every atom.
+        signature: Equal for classes that own positions in the same dimensions; one a class.
+        balanced: Partitions of which every row must keep equally many: class ids [rows, n].
+        attributes: Module attributes that count channels: (path, key, item) -> atoms counted.
+    """
+
+    classes: Classes
+    signature: IntArray
+    balanced: list[IntArray] = field(default_factory=list)
+    attributes: dict[tuple[str, str, int], IntArray] = field(default_factory=dict)
+
+
+def settle(a: Analysis, originals: dict[tuple[str, str, int], int]) -> Settled:
+    """Return which channels exist, after every record of the rules holds.
+
+    Args:
+        a: The analysis; freezes and equalities are added to its atoms.
+        originals: Value of every integer attribute in the traced model.
+    """
+    _freeze_used_numbers(a)
+    undecided = list(a.grids)
+    joined: set[int] = set()
+    _follow_guards(a)
+    while True:
+        classes = a.atoms.solve()
+        undecided, changed = _decide_grids(a, undecided, classes)
+        if changed:
+            continue
+        signature = _signatures(a, classes)
+        settled = Settled(classes=classes, signature=signature)
+        if _settle_partitions(a, settled, joined):
+            continue
+        if _try_sizes(a, settled, originals):
+            continue
+        return settled
+
+
+def _freeze_used_numbers(a: Analysis) -> None:
+    used = [(expr, where) for expr, where in a.recording.escapes] + a.fixed
+    for expr, where in used:
+        for leaf in leaves(expr):
+            if leaf[0] == "dim":
+                _freeze_dim(a, leaf, f"its size is used as a number in {where}")
+
+
+def _freeze_dim(a: Analysis, leaf: Leaf, reason: str) -> None:
+    layout = a.layouts.get(leaf[1])
+    if layout is not None and leaf[2] < len(layout) and layout[leaf[2]] is not None:
+        a.atoms.freeze(layout[leaf[2]], reason)  # type: ignore[arg-type]
+
+
+def _immovable(a: Analysis) -> set[Leaf]:
+    used = [expr for expr, _ in a.recording.escapes] + [expr for expr, _ in a.fixed]
+    return {leaf[1:] for expr in used for leaf in leaves(expr) if leaf[0] == "attr"}
+
+
+def _follow_guards(a: Analysis) -> None:
+    """Where the code checks a size against an attribute, the attribute follows the size."""
+    for name, left, right, outcome, where in a.recording.guards:
+        if name not in ("eq", "ne") or outcome is not (name == "eq"):
+            continue
+        for attr, dim in ((left, right), (right, left)):
+            if isinstance(attr, tuple) and isinstance(dim, tuple) and attr[0] == "attr":
+                layout = a.layouts.get(dim[1]) if dim[0] == "dim" else None
+                atoms = layout[dim[2]] if layout is not None else None
+                if atoms is not None:
+                    a.slots.append(Slot(expr=attr, atoms=atoms, where=where))
+
+
+# Grids -----------------------------------------------------------------------------------------
+
+
+def _decide_grids(
+    a: Analysis, grids: list[Grid], classes: Classes
+) -> tuple[list[Grid], bool]:
+    """Choose an axis for every grid that has no choice; if none is forced, for all others."""
+    options = [(_options(grid, classes), grid) for grid in grids]
+    forced = [(axes, grid) for axes, grid in options if len(axes) <= 1]
+    chosen = forced or options
+    for axes, grid in chosen:
+        _choose(a, grid, axes[0] if axes else None)
+    done = {id(grid) for _, grid in chosen}
+    return [g for g in grids if id(g) not in done], bool(chosen)
+
+
+def _options(grid: Grid, classes: Classes) -> list[int]:
+    """Return the axes along which a slice could go, outermost first."""
+    frozen = classes.frozen[classes.labels[grid.cells]]
+    result = []
+    for k, atoms in enumerate(grid.axes):
+        others = tuple(j for j in range(grid.cells.ndim) if j != k)
+        stays = classes.frozen[classes.labels[atoms]] | frozen.any(axis=others)
+        if not stays.all():
+            result.append(k)
+    return result
+
+
+def _choose(a: Analysis, grid: Grid, axis: int | None) -> None:
+    shape = " x ".join(str(n) for n in grid.cells.shape)
+    reason = f"the grid {shape} must stay rectangular in {grid.where}"
+    for k, atoms in enumerate(grid.axes):
+        if k != axis:
+            a.atoms.freeze(atoms, reason)
+    if axis is None:
+        a.atoms.freeze(grid.cells, reason)
+    else:
+        cells = np.moveaxis(grid.cells, axis, 0)
+        a.atoms.equate(cells.reshape(len(cells), -1), grid.axes[axis][:, None])
+
+
+# Groups of equal signature ---------------------------------------------------------------------
+
+
+def _signatures(a: Analysis, classes: Classes) -> IntArray:
+    """Return a hash a class of the dimensions it owns positions in, and how many."""
+    rng = np.random.default_rng(0)
+    total = np.zeros(len(classes.frozen), dtype=np.int64)
+    seen: set[tuple[int, int]] = set()
+    arrays: list[IntArray] = []
+    for layout in a.layouts.values():
+        for atoms in layout:
+            if atoms is None:
+                continue
+            key = (atoms.__array_interface__["data"][0], len(atoms))
+            if key not in seen or not atoms.flags.c_contiguous:
+                seen.add(key)
+                arrays.append(atoms)
+    arrays += [inner.ravel() for inner in a.dependent.values()]
+    salts = rng.integers(1, 2**62, size=len(arrays))
+    for atoms, salt in zip(arrays, salts, strict=True):
+        np.add.at(total, classes.labels[atoms], salt)
+    return total
+
+
+# Partitions ------------------------------------------------------------------------------------
+
+
+def _settle_partitions(a: Analysis, settled: Settled, joined: set[int]) -> bool:
+    """Accept every partition that can stay equal by counting; join the columns of the others."""
+    changed = False
+    for index, partition in enumerate(a.partitions):
+        if index in joined:
+            continue
+        cells = settled.classes.of(partition.cells)
+        rows = np.sort(cells, axis=1)
+        if (rows == rows[0]).all():
+            continue
+        if _can_balance(cells, settled):
+            settled.balanced.append(cells)
+        else:
+            a.atoms.equate(partition.cells, partition.cells[:1])
+            joined.add(index)
+            changed = True
+    return changed or _untangle(a, settled, joined)
+
+
+def _can_balance(cells: IntArray, settled: Settled) -> bool:
+    if (cells < 0).any():
+        return False
+    signatures = settled.signature[cells]
+    unique, counts = np.unique(cells, return_counts=True)
+    in_one_row = sum(len(np.unique(row)) for row in cells) == len(unique)
+    return bool((signatures == signatures[0, 0]).all() and (counts == counts[0]).all() and in_one_row)
+
+
+def _untangle(a: Analysis, settled: Settled, joined: set[int]) -> bool:
+    """Two different partitions of the same channels: join the columns of all but the first."""
+    first: dict[int, bytes] = {}
+    for cells in settled.balanced:
+        key = np.unique(cells).tobytes()
+        for signature in np.unique(settled.signature[cells]):
+            known = first.setdefault(int(signature), key + _rows_key(cells))
+            if known != key + _rows_key(cells):
+                return _join_matching(a, settled, cells, joined)
+    return False
+
+
+def _rows_key(cells: IntArray) -> bytes:
+    return np.sort(np.sort(cells, axis=1), axis=0).tobytes()
+
+
+def _join_matching(a: Analysis, settled: Settled, cells: IntArray, joined: set[int]) -> bool:
+    for index, partition in enumerate(a.partitions):
+        if index not in joined and np.array_equal(settled.classes.of(partition.cells), cells):
+            a.atoms.equate(partition.cells, partition.cells[:1])
+            joined.add(index)
+            return True
+    return False
+
+
+# Sizes -----------------------------------------------------------------------------------------
+
+
+def _try_sizes(
+    a: Analysis, settled: Settled, originals: dict[tuple[str, str, int], int]
+) -> bool:
+    """Try random removals; freeze what a stated size cannot follow. True if anything froze."""
+    if not a.slots and not a.recording.guards:
+        return False
+    rng = np.random.default_rng(1)
+    fixed = _immovable(a)
+    settled.attributes = {}
+    for slot in a.slots:
+        if isinstance(slot.expr, tuple) and slot.expr[0] == "attr" and slot.expr[1:] not in fixed:
+            settled.attributes.setdefault(slot.expr[1:], slot.atoms)
+    for _ in range(_TRIALS):
+        trial = _Trial(a, settled, originals, _random_keep(settled, rng))
+        wrong = [s for s in a.slots if trial.value(s.expr) != trial.count(s.atoms)]
+        if wrong:
+            _freeze_wrong(a, settled, wrong)
+            return True
+        flipped = [
+            (left, right, where)
+            for name, left, right, outcome, where in a.recording.guards
+            if compare(name, trial.value(left), trial.value(right)) is not outcome
+        ]
+        if flipped:
+            _freeze_flipped(a, flipped)
+            return True
+    return False
+
+
+def _freeze_wrong(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> None:
+    for slot in wrong:
+        reason = f"the code computes this size from others in {slot.where}"
+        if (settled.classes.of(slot.atoms) >= 0).any():
+            a.atoms.freeze(slot.atoms, reason)
+        else:
+            for leaf in leaves(slot.expr):
+                if leaf[0] == "dim":
+                    _freeze_dim(a, leaf, reason)
+                elif leaf[1:] in settled.attributes:
+                    a.atoms.freeze(settled.attributes[leaf[1:]], reason)
+
+
+def _freeze_flipped(a: Analysis, flipped: Iterable[tuple[Expr, Expr, str]]) -> None:
+    for left, right, where in flipped:
+        for leaf in leaves(left) + leaves(right):
+            if leaf[0] == "dim":
+                _freeze_dim(a, leaf, f"the code branches on this size in {where}")
+
+
+def _random_keep(settled: Settled, rng: np.random.Generator) -> BoolArray:
+    """Return a random removal that keeps every partition equal: True = keep, one a class."""
+    count = len(settled.classes.frozen)
+    keep = rng.random(count) < 0.5
+    keep |= settled.classes.frozen
+    for cells in settled.balanced:
+        columns = rng.random(cells.shape[1]) < 0.5
+        columns[rng.integers(cells.shape[1])] = True
+        ranks = np.argsort(np.argsort(cells, axis=1), axis=1)
+        distinct = len(np.unique(cells[0]))
+        if distinct == cells.shape[1]:
+            keep[cells] = columns[ranks]
+        else:
+            kept = max(1, int(rng.integers(distinct)))
+            for row in cells:
+                classes = np.unique(row)
+                keep[classes] = np.arange(len(classes)) < kept
+    return keep
+
+
+class _Trial:
+    """Sizes after one removal."""
+
+    def __init__(
+        self,
+        a: Analysis,
+        settled: Settled,
+        originals: dict[tuple[str, str, int], int],
+        keep: BoolArray,
+    ) -> None:
+        self.layouts, self.values = a.layouts, a.recording.values
+        self.kept_atoms = keep[settled.classes.labels]
+        self.attributes = settled.attributes
+        self.originals = originals
+
+    def count(self, atoms: IntArray) -> int:
+        return int(self.kept_atoms[atoms].sum())
+
+    def value(self, expr: Expr) -> int:
+        return evaluate(expr, self._leaf)
+
+    def _leaf(self, leaf: Leaf) -> int:
+        if leaf[0] == "attr":
+            atoms = self.attributes.get(leaf[1:])
+            return self.originals[leaf[1:]] if atoms is None else self.count(atoms)
+        layout = self.layouts.get(leaf[1])
+        atoms = layout[leaf[2]] if layout else None
+        return self.values[leaf[1]].shape[leaf[2]] if atoms is None else self.count(atoms)

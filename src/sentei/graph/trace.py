@@ -1,0 +1,228 @@
+"""Trace: a model and example inputs in, a graph of groups out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sentei.errors import TraceError, UnknownNameError
+from sentei.graph import rules  # noqa: F401  (registers them)
+from sentei.graph.analysis import Analysis, analyse
+from sentei.graph.capture import Kind, Recording, capture, named_tensors
+from sentei.graph.groups import Graph, Group, Layout, Member
+from sentei.graph.rules.attention import default_scales
+from sentei.graph.settle import Settled, settle
+from sentei.index.atoms import IntArray
+from sentei.registry import did_you_mean
+
+
+def trace(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    protect: Iterable[str] = (),
+    shrink_outputs: bool = False,
+) -> Graph:
+    """Return which channels of ``model`` go together.
+
+    The model is run once on stand-ins without data; it is not changed, and neither are its mode,
+    its gradients or the random state.
+
+    Args:
+        model: Any module.
+        inputs: Example inputs: a tensor, a tuple (positional) or a dict (keyword arguments).
+        protect: Names of modules or parameters whose channels must stay.
+        shrink_outputs: Allow the model's outputs (classifier rows) to be removed too.
+
+    Raises:
+        TraceError: The model fails on these inputs.
+        UnknownNameError: A name in ``protect`` is neither a module nor a parameter.
+    """
+    recording = capture(model, inputs)
+    analysis = analyse(recording)
+    default_scales(analysis)
+    _protect(analysis, model, protect)
+    if not shrink_outputs:
+        for value in recording.outputs:
+            for atoms in analysis.layouts[value]:
+                if atoms is not None:
+                    analysis.atoms.freeze(atoms, "outputs of the model keep their shape")
+    settled = settle(analysis, _integer_attributes(model))
+    for call in recording.calls:
+        call.arguments = ((), {})
+    return _build(analysis, settled, model, inputs)
+
+
+def _integer_attributes(model: nn.Module) -> dict[tuple[str, str, int], int]:
+    found = {}
+    for path, module in model.named_modules():
+        for key, value in vars(module).items():
+            if type(value) is int:
+                found[path, key, -1] = value
+            elif type(value) in (tuple, list):
+                found.update({(path, key, i): v for i, v in enumerate(value) if type(v) is int})
+    return found
+
+
+def _protect(a: Analysis, model: nn.Module, names: Iterable[str]) -> None:
+    tensors = {n: i for i, v in enumerate(a.recording.values) for n in v.names}
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules and name not in tensors:
+            raise UnknownNameError(
+                f"cannot protect {name!r}: the model has no such module or parameter."
+                f"{did_you_mean(name, [*modules, *tensors])}"
+            )
+        for tensor, value in tensors.items():
+            if tensor == name or tensor.startswith(f"{name}."):
+                for atoms in a.layouts[value]:
+                    if atoms is not None:
+                        a.atoms.freeze(atoms, f"{name} is protected by the user")
+
+
+def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: Any) -> Graph:
+    number, owner = _number_channels(a, settled)
+
+    def channels(atoms: IntArray) -> IntArray:
+        found = settled.classes.of(atoms)
+        return np.where(found < 0, -1, number[found])
+
+    def layout(dims: Sequence[IntArray | None]) -> tuple[IntArray | None, ...]:
+        numbered = [None if d is None else channels(d) for d in dims]
+        return tuple(n if n is not None and (n >= 0).any() else None for n in numbered)
+
+    values = {i: layout(dims) for i, dims in a.layouts.items()}
+    values = {i: dims for i, dims in values.items() if any(d is not None for d in dims)}
+    layouts = {}
+    for index, value in enumerate(a.recording.values):
+        if value.name and (index in values or index in a.dependent):
+            inner = channels(a.dependent[index]) if index in a.dependent else None
+            dims = values.get(index, (None,) * len(value.shape))
+            inner = inner if inner is not None and (inner >= 0).any() else None
+            if inner is not None or any(d is not None for d in dims):
+                layouts[value.name] = Layout(
+                    names=value.names, shape=value.shape, dims=dims, inner=inner
+                )
+    rows = _rows(settled, number, len(owner))
+    return Graph(
+        groups=_groups(layouts, owner, rows),
+        layouts=layouts,
+        attributes={k: channels(atoms) for k, atoms in settled.attributes.items()},
+        frozen=_reasons(a, settled),
+        values=values,
+        recording=a.recording,
+        model=model,
+        inputs=inputs,
+    )
+
+
+def _number_channels(a: Analysis, settled: Settled) -> tuple[IntArray, IntArray]:
+    """Number the removable classes through, group by group.
+
+    Returns:
+        The channel of every class (-1 if frozen or owned by no parameter), and the group of
+        every channel.
+    """
+    order: dict[int, int] = {}
+    groups: dict[int, list[int]] = {}
+    for index, value in enumerate(a.recording.values):
+        if not value.name:
+            continue
+        arrays = [d for d in a.layouts[index] if d is not None]
+        if index in a.dependent:
+            arrays.append(a.dependent[index].ravel())
+        for atoms in arrays:
+            classes = settled.classes.of(atoms)
+            for cls in classes[np.sort(np.unique(classes, return_index=True)[1])].tolist():
+                if cls >= 0 and cls not in order:
+                    order[cls] = 1
+                    groups.setdefault(int(settled.signature[cls]), []).append(cls)
+    number = np.full(len(settled.classes.frozen), -1, dtype=np.int64)
+    owner = []
+    for group, classes in enumerate(groups.values()):
+        number[classes] = np.arange(len(owner), len(owner) + len(classes))
+        owner += [group] * len(classes)
+    return number, np.array(owner, dtype=np.int64)
+
+
+def _rows(settled: Settled, number: IntArray, count: int) -> IntArray:
+    """Return the row of every channel, -1 where its group has no rows."""
+    rows = np.full(count, -1, dtype=np.int64)
+    for cells in settled.balanced:
+        for row, classes in enumerate(cells):
+            rows[number[classes]] = row
+    return rows
+
+
+def _groups(
+    layouts: Mapping[str, Layout], owner: IntArray, rows: IntArray
+) -> tuple[Group, ...]:
+    count = int(owner.max()) + 1 if len(owner) else 0
+    members: list[list[Member]] = [[] for _ in range(count)]
+    firsts = np.searchsorted(owner, np.arange(count))
+    for name, layout in layouts.items():
+        arrays = [(k, d, False) for k, d in enumerate(layout.dims) if d is not None]
+        if layout.inner is not None:
+            arrays.append((1, layout.inner, True))
+        for dim, channels, inner in arrays:
+            of_position = np.where(channels < 0, -1, owner[channels])
+            for group in np.unique(of_position[of_position >= 0]).tolist():
+                local = np.where(of_position == group, channels - firsts[group], -1)
+                members[group].append(
+                    Member(tensor=name, dim=dim, channels=local, is_inner=inner)
+                )
+    groups, taken = [], set()
+    widths = np.bincount(owner, minlength=count)
+    for index in range(count):
+        name = _name(members[index], layouts, taken)
+        taken.add(name)
+        first, width = int(firsts[index]), int(widths[index])
+        own_rows = rows[first : first + width]
+        groups.append(
+            Group(
+                name=name,
+                index=index,
+                width=width,
+                members=tuple(members[index]),
+                rows=own_rows if (own_rows >= 0).all() else None,
+                first=first,
+            )
+        )
+    return tuple(groups)
+
+
+def _name(members: list[Member], layouts: Mapping[str, Layout], taken: set[str]) -> str:
+    """Name a group after the module whose weight produces it."""
+    producers = [m for m in members if m.dim == 0 and len(layouts[m.tensor].shape) > 1]
+    tensor = (producers or members)[0].tensor
+    base = tensor.rsplit(".", 1)[0] if "." in tensor else tensor
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base}#{count}"
+    return name
+
+
+def _reasons(a: Analysis, settled: Settled) -> dict[str, tuple[str, ...]]:
+    found = {}
+    classes = settled.classes
+    for index, value in enumerate(a.recording.values):
+        if not value.name or value.kind != "param":
+            continue
+        texts: dict[str, None] = {}
+        for size, atoms in zip(value.shape, a.layouts[index], strict=True):
+            if atoms is None or size == 1:
+                continue
+            labels = classes.labels[atoms]
+            indices = classes.reason[labels][classes.frozen[labels]]
+            for i in np.unique(indices).tolist():
+                text = a.atoms.reasons[i] if i >= 0 else "it meets pixels, samples or constants"
+                if "positions of a kernel" not in text:
+                    texts[text] = None
+        if texts:
+            found[value.name] = tuple(texts)
+    return found
+
+
+__all__ = ["Kind", "Recording", "TraceError", "named_tensors", "trace"]

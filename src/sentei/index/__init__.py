@@ -1,0 +1,1 @@
+"""The index algebra: atoms, equalities between them, sizes with a memory. No torch."""

@@ -1,0 +1,188 @@
+"""Mask: the same plan on the full-size model, as the reference of what pruning means.
+
+The original forward runs at full width. Before every call into torch, the removed channels of
+its tensor arguments are set to zero, so they contribute nothing. Where a removed channel would
+enter a statistic (a mean, a softmax, a norm), zero is a contribution too: there the call runs on
+the kept channels alone and its result is put back into place.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sentei.errors import VerificationError
+from sentei.graph import Graph, kept
+from sentei.graph.capture import map_tensors, tensors_in
+from sentei.index.atoms import BoolArray
+from sentei.surgery.plan import Plan
+
+# Calls in which zeros would count: statistics, and functions that are singular at zero.
+_STATISTICS = frozenset(
+    {
+        "layer_norm", "group_norm", "rms_norm", "softmax", "log_softmax", "softmin", "mean",
+        "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min", "logsumexp", "prod",
+        "median", "normalize", "norm", "vector_norm", "_weight_norm", "div", "true_divide",
+        "__truediv__", "__rtruediv__", "__rdiv__", "rsqrt", "sqrt", "reciprocal", "log", "pow",
+        "batch_norm", "instance_norm", "cosine_similarity", "scaled_dot_product_attention",
+        "local_response_norm",
+    }
+)  # fmt: skip
+_IN_PLACE = frozenset({"__setitem__", "__iadd__", "__imul__", "__isub__", "__itruediv__"})
+_SHAPE_ONLY = frozenset(
+    {
+        "__get__", "dim", "is_floating_point", "__set__", "device", "size", "numel", "nelement",
+        "__len__",
+    }
+)  # fmt: skip
+
+
+class Masked(nn.Module):
+    """The original model, computing as if the plan had been applied.
+
+    Args:
+        plan: The plan.
+        model: The model; shared, not copied.
+    """
+
+    def __init__(self, plan: Plan, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model's forward with the removed channels held at zero contribution."""
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with _Masking(self.plan):
+                return self.model(*args, **kwargs)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def mask(plan: Plan, model: nn.Module) -> Masked:
+    """Return a module of full size that computes what the pruned network will compute.
+
+    The model is shared: training the masked module trains it.
+    """
+    return Masked(plan, model)
+
+
+class _Masking(TorchFunctionMode):
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.graph: Graph = plan.graph
+        self.keep: BoolArray = plan.keep
+        self.calls = 0
+        self._stays: dict[int, dict[int, Tensor]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", str(func))
+        if name in _SHAPE_ONLY:
+            return func(*args, **kwargs)
+        call = self._next(name)
+        in_place = (
+            name in _IN_PLACE
+            or (name.endswith("_") and not name.endswith("__"))
+            or kwargs.get("inplace") is True
+            or (name in ("relu", "relu6", "silu", "hardtanh", "elu", "leaky_relu", "mish",
+                         "hardswish", "hardsigmoid", "dropout", "celu", "selu", "threshold")
+                and args[1:] and args[-1] is True)
+        )  # fmt: skip
+        if in_place:
+            return func(*args, **kwargs)
+        values = iter(call.tensors)
+        stays = [self.stays(next(values, -1)) for _ in tensors_in((args, kwargs))]
+        if not any(stays):
+            return func(*args, **kwargs)
+        if name in _STATISTICS and _mixes(name, stays):
+            return self._compact(func, name, (args, kwargs), (stays, call.results))
+        each = iter(stays)
+        args, kwargs = map_tensors((args, kwargs), lambda t: _zeroed(t, next(each)))
+        return func(*args, **kwargs)
+
+    def _next(self, name: str) -> Any:
+        calls = self.graph.recording.calls
+        if self.calls >= len(calls) or calls[self.calls].function != name:
+            expected = calls[self.calls].function if self.calls < len(calls) else "the end"
+            raise VerificationError(
+                f"the model ran differently than when it was traced: call {self.calls} is "
+                f"{name!r}, it was {expected!r}; trace it with inputs that take the same path"
+            )
+        self.calls += 1
+        return calls[self.calls - 1]
+
+    def stays(self, value: int) -> dict[int, Tensor]:
+        """Return for a value, for every dimension that loses positions, which stay."""
+        if value not in self._stays:
+            found = {}
+            for dim, channels in enumerate(self.graph.values.get(value, ())):
+                if channels is not None:
+                    stay = kept(channels, self.keep)
+                    if not stay.all():
+                        found[dim] = torch.from_numpy(stay)
+            self._stays[value] = found
+            self._inner(value)
+        return self._stays[value]
+
+    def _inner(self, value: int) -> None:
+        """Input channels of a grouped convolution vanish with their activations."""
+
+    def _compact(self, func: Any, name: str, arguments: Any, values: Any) -> Any:
+        stays, results = values
+        each = iter(stays)
+        args, kwargs = map_tensors(arguments, lambda t: _gathered(t, next(each)))
+        args = list(args)
+        if name in ("layer_norm", "rms_norm"):
+            count = len(args[1]) if len(args) > 1 else len(kwargs["normalized_shape"])
+            shape = tuple(args[0].shape[-count:])
+            if len(args) > 1:
+                args[1] = shape
+            else:
+                kwargs["normalized_shape"] = shape
+        if name == "group_norm" and args[1] == arguments[0][0].shape[1]:
+            args[1] = args[0].shape[1]
+        out = func(*args, **kwargs)
+        known = iter(results)
+        return map_tensors(out, lambda t: _scattered(t, self.stays(next(known, -1))))
+
+
+def _mixes(name: str, stays: list[dict[int, Tensor]]) -> bool:
+    """A batch norm along dimension 1 treats channels one by one: zeros harm nothing."""
+    return name != "batch_norm" or any(dim != 1 for dim in stays[0])
+
+
+def _along(stay: Tensor, dim: int, tensor: Tensor) -> Tensor:
+    shape = [1] * tensor.dim()
+    shape[dim] = len(stay)
+    return stay.to(tensor.device).view(shape)
+
+
+def _zeroed(tensor: Tensor, stays: dict[int, Tensor]) -> Tensor:
+    for dim, stay in stays.items():
+        tensor = torch.where(_along(stay, dim, tensor), tensor, torch.zeros_like(tensor))
+    return tensor
+
+
+def _gathered(tensor: Tensor, stays: dict[int, Tensor]) -> Tensor:
+    for dim, stay in stays.items():
+        tensor = tensor.index_select(dim, stay.nonzero()[:, 0].to(tensor.device))
+    return tensor
+
+
+def _scattered(tensor: Tensor, stays: dict[int, Tensor]) -> Tensor:
+    for dim, stay in stays.items():
+        shape = list(tensor.shape)
+        shape[dim] = len(stay)
+        index = stay.nonzero()[:, 0].to(tensor.device)
+        tensor = tensor.new_zeros(shape).index_copy(dim, index, tensor)
+    return tensor
+
+
+__all__ = ["Masked", "mask"]

@@ -1,0 +1,116 @@
+"""Verify: does the pruned network compute what the masked original computes?"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sentei.errors import VerificationError
+from sentei.graph.capture import as_inputs, map_tensors, tensors_in
+from sentei.surgery.mask import mask
+from sentei.surgery.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How far the pruned network is from the masked original.
+
+    Attributes:
+        output_error: Largest absolute difference of outputs, divided by their largest value.
+        gradient_error: The same for gradients of the inputs; 0 if no input is a float.
+        tolerance: What both had to stay below.
+    """
+
+    output_error: float
+    gradient_error: float
+    tolerance: float
+
+
+def verify(
+    model: nn.Module,
+    small: nn.Module,
+    plan: Plan,
+    inputs: Any,
+    *,
+    tolerance: float | None = None,
+) -> Verification:
+    """Compare the pruned network with the masked original, in float64, outputs and gradients.
+
+    Both run as copies in eval mode; neither is changed.
+
+    Args:
+        model: The model the plan was made for, as it was when ``apply`` ran.
+        small: The pruned network, before any training.
+        plan: The plan.
+        inputs: Example inputs of the shapes the model was traced with.
+        tolerance: Largest relative difference allowed; by default 1e-9, or 1e-4 where the model
+            itself computes in lower precision whatever its dtype.
+
+    Raises:
+        VerificationError: They differ by more; the message says by how much.
+    """
+    dense, pruned = (copy.deepcopy(m).double().eval() for m in (model, small))
+    arguments = as_inputs(inputs)
+    if tolerance is None:
+        tolerance = 1e-4 if _computes_in_float32(plan) else 1e-9
+    expected, expected_grads = _run(mask(plan, dense), arguments)
+    found, found_grads = _run(pruned, arguments)
+    if len(expected) != len(found):
+        raise VerificationError(f"the pruned network returns {len(found)} tensors, not {len(expected)}")
+    output_error = max((_distance(e, f) for e, f in zip(expected, found, strict=True)), default=0.0)
+    pairs = zip(expected_grads, found_grads, strict=True)
+    gradient_error = max((_distance(e, f) for e, f in pairs), default=0.0)
+    # Written so that NaN fails too.
+    if not (output_error <= tolerance and gradient_error <= tolerance):
+        raise VerificationError(
+            f"the pruned network differs from the masked original by {output_error:.2e} (outputs) "
+            f"and {gradient_error:.2e} (input gradients), relative to their largest values; "
+            f"at most {tolerance:.0e} is allowed. Do not use it; please report the model"
+        )
+    return Verification(
+        output_error=output_error, gradient_error=gradient_error, tolerance=tolerance
+    )
+
+
+def _computes_in_float32(plan: Plan) -> bool:
+    """Return whether the recorded run casts to a fixed lower precision somewhere."""
+    return any(
+        op.name == "to_copy" and op.args.get("dtype") in (torch.float32, torch.float16, torch.bfloat16)
+        for op in plan.graph.recording.ops
+    )
+
+
+def _run(model: nn.Module, inputs: Any) -> tuple[list[Tensor], list[Tensor]]:
+    def prepare(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        return tensor.double().requires_grad_() if tensor.is_floating_point() else tensor
+
+    with torch.enable_grad():
+        inputs = map_tensors(inputs, prepare)
+        args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
+        out = list(tensors_in(model(*args, **kwargs)))
+        leaves = [t for t in tensors_in(inputs) if t.requires_grad]
+        total = torch.zeros((), dtype=torch.float64)
+        for index, tensor in enumerate(t for t in out if t.requires_grad):
+            generator = torch.Generator().manual_seed(index)
+            weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            total = total + (tensor.double() * weights.to(tensor.device)).sum()
+        grads: list[Tensor] = []
+        if leaves and total.requires_grad:
+            found = torch.autograd.grad(total, leaves, allow_unused=True)
+            grads = [g for g in found if g is not None]
+    return [t.detach() for t in out], grads
+
+
+def _distance(expected: Tensor, found: Tensor) -> float:
+    if expected.shape != found.shape:
+        raise VerificationError(
+            f"an output has shape {tuple(found.shape)}, expected {tuple(expected.shape)}"
+        )
+    if expected.numel() == 0:
+        return 0.0
+    expected, found = expected.double(), found.double()
+    scale = float(expected.abs().max())
+    return float((expected - found).abs().max()) / max(scale, 1e-30)
