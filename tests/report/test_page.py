@@ -169,7 +169,7 @@ def test_derived_numbers_by_hand() -> None:
     assert derived["speedups"][0]["ratio"] == 1.6
     assert derived["num_channels_before"] == 30
     assert derived["num_channels_after"] == 21
-    assert derived["total_seconds"] == 184.5
+    assert derived["total_seconds"] == 184.25
 
 
 # ---- structure --------------------------------------------------------------------------------

@@ -287,9 +287,9 @@ def test_provenance_names_what_a_repetition_needs() -> None:
     assert machine["Memory"] == "16.0 GB"
     assert machine["torch"] == "2.0"
     assert page.rows("Wall time") == [
-        ["trace", "1.50 s"],
+        ["trace", "1.25 s"],
         ["finetune", "3 min 3 s"],
-        ["All", "3 min 5 s"],
+        ["All", "3 min 4 s"],
     ]
     assert '"strength": 0.375' in text_of(page.root.find(".//pre"))
 

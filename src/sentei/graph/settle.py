@@ -234,7 +234,8 @@ def _try_sizes(
         trial = _Trial(a, settled, originals, _random_keep(settled, rng))
         wrong = [s for s in a.slots if trial.value(s.expr) != trial.count(s.atoms)]
         if wrong:
-            _freeze_wrong(a, settled, wrong)
+            if not _join_equal(a, settled, wrong):
+                _freeze_wrong(a, settled, wrong)
             return True
         flipped = [
             (left, right, where)
@@ -245,6 +246,26 @@ def _try_sizes(
             _freeze_flipped(a, flipped)
             return True
     return False
+
+
+def _join_equal(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> bool:
+    """Where the code takes one dimension's size for another's, let their positions go together.
+
+    Attention that writes ``reshape(b, n, c)`` with the ``c`` of its input says that heads times
+    head size equals the width of the stream: position i of one then stands for i of the other.
+    """
+    joined = False
+    for slot in wrong:
+        if isinstance(slot.expr, int) or slot.expr[0] != "dim":
+            continue
+        layout = a.layouts.get(slot.expr[1])
+        atoms = layout[slot.expr[2]] if layout else None
+        if atoms is None or len(atoms) != len(slot.atoms):
+            continue
+        if (settled.classes.of(atoms) != settled.classes.of(slot.atoms)).any():
+            a.atoms.equate(atoms, slot.atoms)
+            joined = True
+    return joined
 
 
 def _freeze_wrong(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> None:
@@ -272,6 +293,9 @@ def _random_keep(settled: Settled, rng: np.random.Generator) -> BoolArray:
     count = len(settled.classes.frozen)
     keep = rng.random(count) < 0.5
     keep |= settled.classes.frozen
+    order = rng.permutation(count)
+    _, one_each = np.unique(settled.signature[order], return_index=True)
+    keep[order[one_each]] = True
     for cells in settled.balanced:
         columns = rng.random(cells.shape[1]) < 0.5
         columns[rng.integers(cells.shape[1])] = True

@@ -1,10 +1,15 @@
 """HTML and SVG as element trees of the standard library.
 
-Text becomes markup in one place, the serializer, which escapes it; no other module of the report
+Text becomes markup in one place, `to_markup`, which escapes it; no other module of the report
 joins strings into markup. That is what keeps a name in a record from becoming part of the page.
 """
 
 import xml.etree.ElementTree as ET
+from html import escape
+
+# The serializer of the standard library leaves "<" in attributes, so this module has its own.
+_VOID = frozenset({"link", "meta"})
+_RAW = frozenset({"script", "style"})
 
 Child = ET.Element | str | None
 
@@ -40,7 +45,20 @@ def el(tag: str, *children: Child, **attributes: str | float | None) -> ET.Eleme
 def to_markup(element: ET.Element) -> str:
     """Return the markup of an element, its texts and attributes escaped.
 
+    The content of ``script`` and ``style``, in which HTML knows no escapes, is written as it is.
     Half a surrogate pair (JSON can hold one, UTF-8 cannot) becomes a question mark.
     """
-    markup = ET.tostring(element, encoding="unicode", method="html")
-    return markup.encode("utf-8", "replace").decode("utf-8")
+    return _markup(element).encode("utf-8", "replace").decode("utf-8")
+
+
+def _markup(element: ET.Element) -> str:
+    attributes = "".join(f' {key}="{escape(value)}"' for key, value in element.items())
+    start = f"<{element.tag}{attributes}>"
+    if element.tag in _VOID:
+        return start
+    content = element.text or ""
+    if element.tag not in _RAW:
+        content = escape(content)
+    for child in element:
+        content += _markup(child) + escape(child.tail or "")
+    return f"{start}{content}</{element.tag}>"

@@ -103,7 +103,7 @@ def _score_scale(values: Sequence[float]) -> Scale:
     # Mostly zero or negative (a signed criterion, say): a log scale would hide the data.
     if 2 * num_positive < len(values) or num_positive == 0:
         return linear_scale(values, padding=0.02)
-    return log_scale(values, gutter=0.06 if num_positive < len(values) else 0.0)
+    return log_scale(values, gutter=0.1 if num_positive < len(values) else 0.0)
 
 
 def _strip_row(group: GroupRecord, summary: ScoreSummary) -> row_charts.StripRow:

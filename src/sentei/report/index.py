@@ -53,7 +53,7 @@ def _row(position: int, record: RunRecord, facts: Facts) -> list[Cell]:
 
 def _figure(records: Sequence[RunRecord]) -> ET.Element:
     marks = _marks(records)
-    if not marks:
+    if not any(mark.class_ == "after" for mark in marks):
         return el("p", "No run has a measured accuracy.", class_="none")
     chart = plane.scatter(
         "pareto-chart",

@@ -292,7 +292,7 @@ def slice_(a: Analysis, op: Op) -> None:
 
 def _signed(expr: Any) -> Any:
     """Fold the sign of a bare number."""
-    if isinstance(expr, tuple) and expr[0] == "-" and isinstance(expr[2], int):
+    if isinstance(expr, tuple) and isinstance(expr[1], int) and isinstance(expr[2], int):
         return expr[1] - expr[2]
     return expr
 
