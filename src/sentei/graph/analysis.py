@@ -116,14 +116,16 @@ class Analysis:
         Args:
             op: The operator that took ``sizes``.
             sizes: The numbers it was given.
-            stated: The call takes one argument a size, in this order (``view``, ``pad``).
+            stated: The call may list one number a size, in this order (``view``, ``split``).
         """
         call = self.call(op)
         if call is None:
             return list(sizes)
-        given = list(ints_in(list(call.arguments[0]) + list(call.arguments[1].values())))
-        if stated and len(given) == len(sizes):
-            return [AUTO if plain(g) != s else expr_of(g) for g, s in zip(given, sizes, strict=True)]
+        arguments = [*call.arguments[0], *call.arguments[1].values()]
+        given = list(ints_in(arguments))
+        for candidate in [*arguments, given] if stated else ():
+            if _lists(candidate, sizes):
+                return [AUTO if plain(g) < 0 else expr_of(g) for g in candidate]
         return [_match(given, size) for size in sizes]
 
     # What rules say ------------------------------------------------------------------------
@@ -213,6 +215,16 @@ class Analysis:
         """Register rows of channels of which equally many must stay."""
         if cells is not None and cells.shape[0] > 1:
             self.partitions.append(Partition(cells=cells, where=self.where(op)))
+
+
+def _lists(candidate: Any, sizes: Sequence[int]) -> bool:
+    """Return whether an argument lists exactly these sizes, some perhaps left open (-1)."""
+    if not isinstance(candidate, list | tuple) or len(candidate) != len(sizes):
+        return False
+    return all(
+        isinstance(g, int) and plain(g) in (size, -1)
+        for g, size in zip(candidate, sizes, strict=True)
+    )
 
 
 def _match(given: Sequence[int], size: int) -> Expr | None:

@@ -84,9 +84,14 @@ def _protect(a: Analysis, model: nn.Module, names: Iterable[str]) -> None:
 def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: Any) -> Graph:
     number, owner = _number_channels(a, settled)
 
+    # Layouts of a network repeat a few arrays (a convolution, its norm, its activations): share
+    # them, so that what is computed from one is computed once.
+    shared: dict[bytes, IntArray] = {}
+    numbers = np.where(settled.classes.frozen, -1, number)
+
     def channels(atoms: IntArray) -> IntArray:
-        found = settled.classes.of(atoms)
-        return np.where(found < 0, -1, number[found])
+        found = numbers[settled.classes.labels[atoms]]
+        return shared.setdefault(found.tobytes() + bytes(str(found.shape), "ascii"), found)
 
     def layout(dims: Sequence[IntArray | None]) -> tuple[IntArray | None, ...]:
         numbered = [None if d is None else channels(d) for d in dims]
@@ -124,8 +129,8 @@ def _number_channels(a: Analysis, settled: Settled) -> tuple[IntArray, IntArray]
         The channel of every class (-1 if frozen or owned by no parameter), and the group of
         every channel.
     """
-    order: dict[int, int] = {}
     groups: dict[int, list[int]] = {}
+    known = settled.classes.frozen.copy()
     for index, value in enumerate(a.recording.values):
         if not value.name:
             continue
@@ -133,11 +138,14 @@ def _number_channels(a: Analysis, settled: Settled) -> tuple[IntArray, IntArray]
         if index in a.dependent:
             arrays.append(a.dependent[index].ravel())
         for atoms in arrays:
-            classes = settled.classes.of(atoms)
-            for cls in classes[np.sort(np.unique(classes, return_index=True)[1])].tolist():
-                if cls >= 0 and cls not in order:
-                    order[cls] = 1
-                    groups.setdefault(int(settled.signature[cls]), []).append(cls)
+            classes = settled.classes.labels[atoms]
+            classes = classes[~known[classes]]
+            if not len(classes):
+                continue
+            known[classes] = True
+            first = np.sort(np.unique(classes, return_index=True)[1])
+            for cls in classes[first].tolist():
+                groups.setdefault(int(settled.signature[cls]), []).append(cls)
     number = np.full(len(settled.classes.frozen), -1, dtype=np.int64)
     owner = []
     for group, classes in enumerate(groups.values()):

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from sentei.errors import PlanError
 from sentei.graph import Layout, kept
 from sentei.graph.capture import named_tensors
-from sentei.index.atoms import BoolArray
+from sentei.index.atoms import BoolArray, IntArray
 from sentei.surgery.plan import Plan
 
 
@@ -60,28 +60,51 @@ def apply(
     return small
 
 
-def slice_tensor(tensor: Tensor, layout: Layout, mask: BoolArray) -> Tensor:
-    """Return the positions of a tensor that stay under ``mask`` (over all channels)."""
-    for dim, channels in enumerate(layout.dims):
-        if channels is None:
-            continue
-        stay = kept(channels, mask)
-        if not stay.all():
-            tensor = tensor.index_select(dim, _indices(stay, tensor))
-    if layout.inner is None:
-        return tensor
-    stay = kept(layout.inner, mask)
-    if stay.all():
-        return tensor
-    if layout.dims[0] is not None:
-        stay = stay[kept(layout.dims[0], mask)]
-    columns = np.nonzero(stay)[1].reshape(len(stay), -1)
-    rows = torch.arange(len(stay), device=tensor.device)[:, None]
-    return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
+class Slicer:
+    """Cuts tensors down to what stays under one plan; positions are worked out once a layout.
 
+    Args:
+        keep: Which channels of all groups stay, shape [channels], True = keep.
+    """
 
-def _indices(stay: BoolArray, tensor: Tensor) -> Tensor:
-    return torch.from_numpy(np.flatnonzero(stay)).to(tensor.device)
+    def __init__(self, keep: BoolArray) -> None:
+        self._keep = np.append(keep, True)
+        self._positions: dict[int, Tensor | None] = {}
+        self._alive: list[IntArray] = []
+
+    def positions(self, channels: IntArray) -> Tensor | None:
+        """Return the positions of a dimension that stay, shape [kept]; None if all do."""
+        key = id(channels)
+        if key not in self._positions:
+            self._alive.append(channels)
+            stay = self._keep[channels]
+            found = None if stay.all() else torch.from_numpy(np.flatnonzero(stay))
+            self._positions[key] = found
+        return self._positions[key]
+
+    def cut(self, tensor: Tensor, layout: Layout) -> Tensor:
+        """Return the positions of ``tensor`` that stay; the tensor itself if all do."""
+        if layout.inner is not None:
+            tensor = self._cut_inner(tensor, layout)
+        for dim, channels in enumerate(layout.dims):
+            index = None if channels is None else self.positions(channels)
+            if index is not None:
+                tensor = tensor.index_select(dim, index.to(tensor.device))
+        return tensor
+
+    def _cut_inner(self, tensor: Tensor, layout: Layout) -> Tensor:
+        """Cut dimension 1 of the weight of a grouped convolution, where every row may differ."""
+        assert layout.inner is not None
+        stay = self._keep[layout.inner]
+        if stay.all():
+            return tensor
+        if layout.dims[0] is not None:
+            # Rows that go anyway may keep another number of columns: give them the first ones.
+            gone = ~self._keep[layout.dims[0]]
+            stay[gone] = stay[np.flatnonzero(~gone)[0]]
+        columns = np.nonzero(stay)[1].reshape(len(stay), -1)
+        rows = torch.arange(len(stay), device=tensor.device)[:, None]
+        return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
 
 
 def _check(plan: Plan, model: nn.Module) -> None:
@@ -98,15 +121,15 @@ def _check(plan: Plan, model: nn.Module) -> None:
 
 def _slice_all(plan: Plan, model: nn.Module) -> dict[Tensor, tuple[Tensor, Tensor | None]]:
     tensors = {name: t for name, t, _ in named_tensors(model)}
-    mask = plan.keep
+    slicer = Slicer(plan.keep)
     sliced = {}
     with torch.no_grad():
         for name, layout in plan.graph.layouts.items():
             tensor = tensors[name]
-            new = slice_tensor(tensor.detach(), layout, mask)
+            new = slicer.cut(tensor.detach(), layout)
             if new.shape != tensor.shape:
-                grad = None if tensor.grad is None else slice_tensor(tensor.grad, layout, mask)
-                sliced[tensor] = (new.contiguous(memory_format=torch.preserve_format), grad)
+                grad = None if tensor.grad is None else slicer.cut(tensor.grad, layout)
+                sliced[tensor] = (new, grad)
     return sliced
 
 
@@ -178,13 +201,14 @@ def _sliced_state(
     if optimizer is None:
         return {}
     result = {}
+    slicer = Slicer(plan.keep)
     for name, parameter, _ in named_tensors(model):
         state = optimizer.state.get(parameter)
         if not state:
             continue
         layout = plan.graph.layouts.get(name)
         result[name] = {
-            key: slice_tensor(value, layout, plan.keep).clone()
+            key: slicer.cut(value, layout).clone()
             if layout is not None and isinstance(value, Tensor) and value.shape == parameter.shape
             else value
             for key, value in state.items()

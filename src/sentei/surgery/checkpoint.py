@@ -9,6 +9,7 @@ torchvision only on request.
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -42,18 +43,6 @@ class _Stored:
     kind: Kind
     trainable: bool
 
-    def __post_init__(self) -> None:
-        """Check what JSON cannot promise."""
-        if not (
-            _are(self.names, str)
-            and self.names
-            and _are(self.shape, int)
-            and isinstance(self.dtype, str)
-            and self.kind in ("param", "buffer")
-            and isinstance(self.trainable, bool)
-        ):
-            raise ValueError(f"tensor entry {asdict(self)} has a field of a wrong type")
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
@@ -68,18 +57,6 @@ class _Config:
     edits: dict[str, int]
     history: list[dict[str, list[int]]]
     metadata: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        """Check what JSON cannot promise."""
-        if not (
-            (self.source is None or isinstance(self.source, dict))
-            and isinstance(self.sha256, str)
-            and isinstance(self.metadata, dict)
-            and _are(list(self.edits.values()), int)
-            and all(key.count("|") >= 2 for key in self.edits)  # noqa: PLR2004
-            and _are(self.history, dict)
-        ):
-            raise ValueError("a field has a wrong type")
 
 
 def save_pretrained(
@@ -117,9 +94,10 @@ def save_pretrained(
             safetensors.torch.save_file(_own_storages(model, stored), weights, {"format": "pt"})
             text = _configuration(model, stored, source, metadata, sha256=_digest(weights))
             config.write_text(text, encoding="utf-8")
-            for file in (weights, config):
-                _sync(file)
-                file.replace(directory / file.name)
+            _sync(weights)
+            _sync(config)
+            weights.replace(directory / WEIGHTS_NAME)
+            config.replace(directory / CONFIG_NAME)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{directory} cannot be written: {error}") from error
     return directory
@@ -271,6 +249,34 @@ def _are(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(type(v) is kind for v in values)
 
 
+def _has_right_types(document: dict[str, Any]) -> bool:
+    """Check what JSON cannot promise, as far as loading relies on it."""
+    edits = document["edits"]
+    return (
+        isinstance(document["source"], dict | None)
+        and isinstance(document["sha256"], str)
+        and isinstance(document["metadata"], dict)
+        and isinstance(edits, dict)
+        and _are(list(edits.values()), int)
+        and all(re.fullmatch(r".*\|.+\|-?\d+", key) for key in edits)
+        and _are(document["history"], dict)
+        and _are(document["tensors"], dict)
+        and all(_is_tensor_entry(entry) for entry in document["tensors"])
+    )
+
+
+def _is_tensor_entry(entry: dict[str, Any]) -> bool:
+    return (
+        entry.keys() == set(_Stored.__dataclass_fields__)
+        and _are(entry["names"], str)
+        and len(entry["names"]) > 0
+        and _are(entry["shape"], int)
+        and isinstance(entry["dtype"], str)
+        and entry["kind"] in ("param", "buffer")
+        and isinstance(entry["trainable"], bool)
+    )
+
+
 def _read_config(path: Path) -> _Config:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -294,16 +300,14 @@ def _read_config(path: Path) -> _Config:
             f"{path} has unknown keys {unknown} and lacks {missing}; it was edited or is not a "
             "saved network: save it again"
         )
-    try:
-        stored = [_Stored(**entry) for entry in document.pop("tensors")]
-        return _Config(**document, tensors=stored)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} was altered ({error}); save the network again") from error
+    if not _has_right_types(document):
+        raise CheckpointError(
+            f"{path} was altered: a value has a wrong type; save the network again"
+        )
+    return _Config(**{**document, "tensors": [_Stored(**entry) for entry in document["tensors"]]})
 
 
-def _read_tensors(
-    path: Path, config: _Config, device: torch.device | str
-) -> dict[str, Tensor]:
+def _read_tensors(path: Path, config: _Config, device: torch.device | str) -> dict[str, Tensor]:
     try:
         digest = _digest(path)
     except OSError as error:
@@ -383,7 +387,7 @@ def _could_become(dense: list[int], pruned: list[int], owner: nn.Module) -> bool
 def _three(names: list[str]) -> str:
     if not names:
         return "nothing"
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 

@@ -15,8 +15,8 @@ def convolution(a: Analysis, op: Op) -> None:
     inputs, kernel = a.dims(x), a.dims(weight)
     a.freeze_dims(kernel[2:], op, "positions of a kernel are no channels")
     rank = len(kernel) - 2
-    a.freeze_dims(inputs[len(inputs) - rank :], op, "a convolution slides over this dimension")
     channel = len(inputs) - rank - 1
+    space = [_passes(a, op, k, inputs[channel + 1 + k]) for k in range(rank)]
     if groups == 1:
         own, out = (kernel[0], kernel[1]) if transposed else (kernel[1], kernel[0])
         a.equate(inputs[channel], own)
@@ -24,7 +24,17 @@ def convolution(a: Analysis, op: Op) -> None:
         out = _grouped(a, op, inputs[channel], transposed=transposed)
     if bias is not None:
         a.equate(a.dims(bias)[0], out)
-    a.set(op.outputs[0], [*inputs[:channel], out, *[None] * rank])
+    a.set(op.outputs[0], [*inputs[:channel], out, *space])
+
+
+def _passes(a: Analysis, op: Op, k: int, atoms: IntArray | None) -> IntArray | None:
+    """Return the atoms of spatial dimension ``k``: a kernel of size 1 mixes no positions."""
+    size = a.shape(op.args["weight"])[2 + k]
+    stride, padding = (op.args[name] for name in ("stride", "padding"))
+    if size == 1 and stride[k % len(stride)] == 1 and padding[k % len(padding)] == 0:
+        return atoms
+    a.freeze(atoms, op, "a convolution slides over this dimension")
+    return None
 
 
 def _grouped(a: Analysis, op: Op, x: IntArray | None, *, transposed: bool) -> IntArray | None:

@@ -31,7 +31,7 @@ def layer_norm(a: Analysis, op: Op) -> None:
     for name in ("weight", "bias"):
         if op.args.get(name) is not None:
             a.equate_dims(a.dims(op.args[name]), dims[start:])
-    for expr, atoms in zip(a.provenance(op, normalized), dims[start:], strict=True):
+    for expr, atoms in zip(a.provenance(op, normalized, stated=True), dims[start:], strict=True):
         a.slot(expr, atoms, op)
     a.set(op.outputs[0], dims)
     for value in op.outputs[1:]:

@@ -226,7 +226,7 @@ def split(a: Analysis, op: Op) -> None:
     sizes = [a.recording.values[v].shape[k] for v in op.outputs]
     atoms = dims[k]
     listed = isinstance(op.args.get("split_sizes"), list)
-    stated: list[Any] = a.provenance(op, sizes, stated=listed)
+    stated: list[Any] = a.provenance(op, sizes, stated=True)
     if atoms is not None and all(s is AUTO for s in stated) and len(set(sizes)) > 1:
         a.freeze(atoms, op, "pieces of different sizes are cut from it")
     elif atoms is not None and len(set(sizes)) == 1 and not (listed and _distinct(stated)):
@@ -302,7 +302,7 @@ def pad(a: Analysis, op: Op) -> None:
     """Add positions of a constant before and after, last dimension first; negative ones cut."""
     dims = a.dims(op.args["self"])
     amounts = op.args["pad"]
-    stated = _pad_sizes(a, op, amounts)
+    stated = a.provenance(op, amounts, stated=True)
     for i in range(len(amounts) // 2):
         k = len(dims) - 1 - i
         before, after = amounts[2 * i], amounts[2 * i + 1]
@@ -318,16 +318,6 @@ def pad(a: Analysis, op: Op) -> None:
                 a.slot(expr, new, op)
         dims[k] = np.concatenate([added[0], kept, added[1]])
     a.set(op.outputs[0], dims)
-
-
-def _pad_sizes(a: Analysis, op: Op, amounts: Sequence[int]) -> list[Any]:
-    call = a.call(op)
-    if call is None:
-        return list(amounts)
-    given = call.arguments[1].get("pad", call.arguments[0][1] if len(call.arguments[0]) > 1 else ())
-    if isinstance(given, list | tuple) and len(given) == len(amounts):
-        return [getattr(g, "expr", g) for g in given]
-    return a.provenance(op, amounts)
 
 
 @rule("roll")
