@@ -1,8 +1,9 @@
 """Build any network of the zoo from its name, with weights in which nothing is constant."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import timm
@@ -59,7 +60,8 @@ def build(name: str) -> Built:
 def randomize(model: nn.Module) -> None:
     """Perturb running statistics, vectors, and weights that are all zero. Changes ``model``."""
     generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
+    modules: Iterator[Any] = model.modules()
+    for module in modules:
         if isinstance(getattr(module, "running_mean", None), Tensor):
             module.running_mean.normal_(0, 0.1, generator=generator)
             module.running_var.uniform_(0.5, 1.5, generator=generator)
@@ -89,7 +91,7 @@ _SHALLOW_TIMM: Mapping[str, Mapping[str, Any]] = {
 def _timm(name: str) -> Built:
     model_name = name.rpartition("/")[2]
     options = _SHALLOW_TIMM.get(model_name, {})
-    model = timm.create_model(model_name, pretrained=False, **options)
+    model: Any = timm.create_model(model_name, pretrained=False, **options)
     note = f"built with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else ""
     return Built(model=model, inputs=(images(2, *model.default_cfg["input_size"]),), note=note)
 
@@ -128,13 +130,13 @@ def _quantizable(name: str) -> Built:
 
 
 def _segmentation(name: str) -> Built:
-    return Built(
-        model=build_torchvision_model(name, options={}), inputs=(images(2, 3, 96, 96),)
-    )
+    return Built(model=build_torchvision_model(name, options={}), inputs=(images(2, 3, 96, 96),))
 
 
 def _video(name: str) -> Built:
-    shape = {"m": (16, 224), "s": (8, 112), "r": (8, 64)}["m" if name.startswith("mvit") else name[0]]
+    shape = {"m": (16, 224), "s": (8, 112), "r": (8, 64)}[
+        "m" if name.startswith("mvit") else name[0]
+    ]
     frames, side = shape if name not in ("mc3_18", "s3d") else (16, 64 if name == "mc3_18" else 224)
     return Built(
         model=build_torchvision_model(name, options={}),
@@ -170,7 +172,7 @@ _TORCHVISION: Mapping[str, Callable[[str], Built]] = {
 }
 
 
-def _vit(models: Any, patch: int, heads: int, width: int) -> tuple[nn.Module, str]:
+def _vit(models: ModuleType, patch: int, heads: int, width: int) -> tuple[nn.Module, str]:
     model = models.VisionTransformer(
         image_size=224,
         patch_size=patch,
@@ -182,13 +184,13 @@ def _vit(models: Any, patch: int, heads: int, width: int) -> tuple[nn.Module, st
     return model, "4 layers"
 
 
-def _convnext_large(models: Any) -> tuple[nn.Module, str]:
+def _convnext_large(models: ModuleType) -> tuple[nn.Module, str]:
     block = importlib.import_module("torchvision.models.convnext").CNBlockConfig
     settings = [block(192, 384, 2), block(384, 768, 2), block(768, 1536, 2), block(1536, None, 2)]
     return models.ConvNeXt(settings), "2 blocks a stage"
 
 
-def _regnet_y_128gf(models: Any) -> tuple[nn.Module, str]:
+def _regnet_y_128gf(models: ModuleType) -> tuple[nn.Module, str]:
     params = importlib.import_module("torchvision.models.regnet").BlockParams
     whole = params.from_init_params(
         depth=27, w_0=456, w_a=160.83, w_m=2.52, group_width=264, se_ratio=0.25
@@ -200,7 +202,7 @@ def _regnet_y_128gf(models: Any) -> tuple[nn.Module, str]:
     return models.RegNet(whole), "1 block in each of the first three stages"
 
 
-_SHALLOW_TORCHVISION: Mapping[str, Callable[[Any], tuple[nn.Module, str]]] = {
+_SHALLOW_TORCHVISION: Mapping[str, Callable[[ModuleType], tuple[nn.Module, str]]] = {
     "vit_l_16": lambda models: _vit(models, 16, 16, 1024),
     "vit_l_32": lambda models: _vit(models, 32, 16, 1024),
     "vit_h_14": lambda models: _vit(models, 14, 16, 1280),

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.zoolib.build import Built, build
+from benchmarks.zoolib.detectors import RawHeads
 from sentei.errors import VerificationError
-from sentei.graph import Graph, trace
-from sentei.graph.capture import tensors_in
+from sentei.graph import Graph, kept, trace
+from sentei.graph.capture import map_tensors, tensors_in
 from sentei.surgery import Plan, apply, mask, plan_removal, verify
 
+Inputs = tuple[Any, ...]
 KEEP = 0.5
 _LOOSE = 1e-5
+_LOOSE_VERIFY = 1e-3
 
 
 class Stage:
@@ -90,15 +93,14 @@ def _prune_and_check(built: Built, stage: Stage, record: dict[str, Any]) -> None
     peak = read_memory("VmHWM")
     record["peak_bytes"] = max(0, peak - before) if peak else None
     record["removed"] = round(1 - _size(small) / max(1, _size(model)), 4)
-    with stage("forward"), torch.no_grad():
-        small(*inputs)
+    with stage("forward"):
+        _forward(small, inputs)
     with stage("verify"):
         record |= compare(model, small, plan, inputs)
     _use(model, small, inputs, stage, record)
     if built.whole is not None:
-        detector, photos = built.whole
         with stage("whole"):
-            _whole(detector, photos)
+            record |= _whole(built)
 
 
 def random_plan(graph: Graph, keep: float = KEEP) -> Plan:
@@ -114,20 +116,69 @@ def random_plan(graph: Graph, keep: float = KEEP) -> Plan:
     return plan_removal(graph, removed)
 
 
-def compare(model: nn.Module, small: nn.Module, plan: Plan, inputs: Any) -> dict[str, float]:
+def compare(model: nn.Module, small: nn.Module, plan: Plan, inputs: Inputs) -> dict[str, Any]:
     """Return the differences of outputs and input gradients, relative to their largest values.
+
+    In float64, or, if the original does not run in that (its code makes tensors of fixed type),
+    in the precision it has, with a tolerance to match.
 
     Raises:
         SilentError: They are too large: the pruned network is wrong.
     """
+    double = map_tensors(inputs, lambda t: t.double() if t.is_floating_point() else t)
+    try:
+        _forward(copy.deepcopy(model).double(), double)
+    except RuntimeError:
+        return _compare_as_is(model, small, plan, inputs)
     try:
         found = verify(model, small, plan, inputs)
     except VerificationError as error:
-        # Separates a wrong network from a reference that could not run.
-        with torch.no_grad():
-            mask(plan, model)(*copy.deepcopy(inputs))
+        _forward(mask(plan, model), inputs)  # separates a wrong network from a failed reference
         raise SilentError(str(error)) from error
     return {"output_error": found.output_error, "gradient_error": found.gradient_error}
+
+
+def _compare_as_is(
+    model: nn.Module, small: nn.Module, plan: Plan, inputs: Inputs
+) -> dict[str, Any]:
+    model, small = copy.deepcopy(model), copy.deepcopy(small)  # some keep what they computed
+    pairs = zip(_results(mask(plan, model), inputs), _results(small, inputs), strict=True)
+    errors = [max(map(distance, expected, found)) for expected, found in pairs]
+    if not max(errors) <= _LOOSE_VERIFY:
+        raise SilentError(f"in float32 outputs and gradients differ by {errors}")
+    return {"output_error": errors[0], "gradient_error": errors[1], "precision": "float32"}
+
+
+def _results(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], list[Tensor]]:
+    """Return outputs, and gradients of a random weighting of them to the inputs."""
+    leaves = map_tensors(inputs, lambda t: t.clone().requires_grad_())
+    out = list(tensors_in(model(*leaves)))
+    generator = torch.Generator().manual_seed(0)
+    terms = [(t * torch.randn(t.shape, generator=generator)).sum() for t in out]
+    total = torch.stack(terms).sum()
+    grads = torch.autograd.grad(
+        total, list(tensors_in(leaves)), allow_unused=True, materialize_grads=True
+    )
+    return [t.detach() for t in out], list(grads)
+
+
+@torch.no_grad()
+def _forward(model: nn.Module, inputs: Inputs) -> None:
+    model(*inputs)
+
+
+def distance(expected: Tensor, found: Tensor) -> float:
+    """Return the largest difference, relative to the largest value expected.
+
+    Raises:
+        SilentError: The shapes differ.
+    """
+    if expected.shape != found.shape:
+        raise SilentError(f"shape {tuple(found.shape)}, expected {tuple(expected.shape)}")
+    if not expected.numel():
+        return 0.0
+    expected, found = expected.double(), found.double()
+    return float((expected - found).abs().max()) / max(float(expected.abs().max()), 1e-30)
 
 
 def frozen_share(graph: Graph) -> dict[str, Any]:
@@ -149,10 +200,10 @@ def frozen_share(graph: Graph) -> dict[str, Any]:
 
 
 def _use(
-    model: nn.Module, small: nn.Module, inputs: Any, stage: Stage, record: dict[str, Any]
+    model: nn.Module, small: nn.Module, inputs: Inputs, stage: Stage, record: dict[str, Any]
 ) -> None:
     """Export, copy and train the pruned network; what the original cannot do is not asked."""
-    uses: dict[str, Callable[[nn.Module, Any], None]] = {
+    uses: dict[str, Callable[[nn.Module, Inputs], None]] = {
         "copy": copies,
         "export": exports,
         "train": trains,
@@ -161,7 +212,7 @@ def _use(
         try:
             with stage(name):
                 use(small, inputs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again below
             try:
                 use(copy.deepcopy(model), inputs)
             except Exception as original:  # noqa: BLE001 - the original fails too: said, not hidden
@@ -170,7 +221,7 @@ def _use(
                 raise error from None
 
 
-def copies(model: nn.Module, inputs: Any) -> None:
+def copies(model: nn.Module, inputs: Inputs) -> None:
     """Copy and pickle the network; both must compute the same.
 
     Raises:
@@ -179,12 +230,12 @@ def copies(model: nn.Module, inputs: Any) -> None:
     buffer = io.BytesIO()
     pickle.dump(model, buffer)
     buffer.seek(0)
-    loaded = pickle.load(buffer)  # noqa: S301 - written two lines above
+    loaded = pickle.load(buffer)
     for other in (copy.deepcopy(model), loaded):
         _same(model, other, inputs)
 
 
-def exports(model: nn.Module, inputs: Any) -> None:
+def exports(model: nn.Module, inputs: Inputs) -> None:
     """Export the network with ``torch.export``; the program must compute the same.
 
     Raises:
@@ -195,16 +246,14 @@ def exports(model: nn.Module, inputs: Any) -> None:
 
 
 @torch.no_grad()
-def _same(model: nn.Module, other: Callable[..., Any], inputs: Any) -> None:
+def _same(model: nn.Module, other: Callable[..., Any], inputs: Inputs) -> None:
     expected, found = (list(tensors_in(m(*inputs))) for m in (model, other))
-    for e, f in zip(expected, found, strict=True):
-        scale = max(float(e.double().abs().max()), 1e-30) if e.numel() else 1.0
-        error = float((e.double() - f.double()).abs().max()) / scale if e.numel() else 0.0
-        if not error <= _LOOSE:
-            raise ValueError(f"the copy or export computes something else: {error:.1e}")
+    error = max(map(distance, expected, found))
+    if not error <= _LOOSE:
+        raise ValueError(f"the copy or export computes something else: {error:.1e}")
 
 
-def trains(model: nn.Module, inputs: Any) -> None:
+def trains(model: nn.Module, inputs: Inputs) -> None:
     """Take one step of gradient descent in training mode. Changes ``model``.
 
     Raises:
@@ -224,19 +273,33 @@ def trains(model: nn.Module, inputs: Any) -> None:
     optimizer.step()
 
 
-def _whole(detector: nn.Module, photos: Any) -> None:
-    """Trace, prune and run a whole detector: images in, boxes out.
+def _whole(built: Built) -> dict[str, float]:
+    """Trace and prune the detector as users run it, photos in, boxes out; compare its raw heads.
 
     Raises:
-        ValueError: The heads of the pruned detector compute something else than they should.
+        SilentError: The heads of the pruned detector compute something else than they should.
     """
-    graph = trace(detector, photos)
-    plan = random_plan(graph)
+    assert built.whole is not None
+    heads, (detector, photos) = built.model, built.whole
+    plan = random_plan(trace(detector, photos))
     small = apply(plan, detector)
-    with torch.no_grad():
-        small(*photos)
-    if not plan.removed:
-        raise ValueError("nothing can be removed from the whole detector")
+    _forward(small, photos)
+    same = transferred(plan, trace(heads, built.inputs), prefix="detector.")
+    found = compare(heads, RawHeads(small), same, built.inputs)
+    return {f"whole_{key}": value for key, value in found.items()}
+
+
+def transferred(plan: Plan, graph: Graph, *, prefix: str) -> Plan:
+    """Return ``plan`` for ``graph``, whose model holds the planned one under ``prefix``."""
+    removed = {}
+    for group in graph.groups:
+        member = next(m for m in group.members if not m.is_inner)
+        layout = plan.graph.layouts.get(member.tensor.removeprefix(prefix))
+        channels = None if layout is None else layout.dims[member.dim]
+        if channels is not None:
+            gone = np.unique(member.channels[~kept(channels, plan.keep)])
+            removed[group.name] = gone[gone >= 0].tolist()
+    return plan_removal(graph, removed)
 
 
 # Memory ----------------------------------------------------------------------------------------

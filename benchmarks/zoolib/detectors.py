@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from sentei.models.torchvision_models import import_torchvision
 
@@ -27,6 +27,8 @@ class RawHeads(nn.Module):
     Args:
         detector: A detector of torchvision.
     """
+
+    detector: Any  # a module whose parts the type checker would take for tensors
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class RawHeads(nn.Module):
 
 
 def _regions(maps: list[Tensor], size: int) -> Tensor:
-    return torch.cat([F.adaptive_avg_pool2d(x, size) for x in maps])
+    return torch.cat([functional.adaptive_avg_pool2d(x, size) for x in maps])
 
 
 def build_detector(name: str, *, size: int) -> nn.Module:
@@ -74,11 +76,15 @@ def declare_nms() -> None:
     """Give torchvision a slow ``nms`` of our own where its compiled operators did not load."""
     import_torchvision()
     extension = importlib.import_module("torchvision.extension")
-    boxes = importlib.import_module("torchvision.ops.boxes")
-    if extension._has_ops() or hasattr(boxes, "_sentei_nms"):
+    boxes: Any = importlib.import_module("torchvision.ops.boxes")
+    if extension._has_ops() or boxes._assert_has_ops is _nothing:
         return
-    boxes._sentei_nms = torch.library.impl("torchvision::nms", "CPU", _nms)
-    boxes._assert_has_ops = lambda: None
+    torch.library.impl("torchvision::nms", "CPU", _nms)
+    boxes._assert_has_ops = _nothing
+
+
+def _nothing() -> None:
+    """Stand in for the check that the compiled operators are there."""
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

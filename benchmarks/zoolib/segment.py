@@ -7,11 +7,12 @@ Shapes: N images, C channels, H x W pixels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 NUM_CLASSES = 21
 ENCODERS = (
@@ -35,7 +36,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, dilation: int = 1) -> nn.S
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class UNet(nn.Module):
@@ -83,7 +84,7 @@ class FPN(nn.Module):
         levels = [conv(x) for conv, x in zip(self.lateral, maps, strict=True)]
         for index in range(len(levels) - 1, 0, -1):
             finer = levels[index - 1]
-            levels[index - 1] = finer + F.interpolate(levels[index], size=finer.shape[-2:])
+            levels[index - 1] = finer + functional.interpolate(levels[index], size=finer.shape[-2:])
         smooth = [conv(x) for conv, x in zip(self.smooth, levels, strict=True)]
         total = smooth[0]
         for x in smooth[1:]:
@@ -148,5 +149,5 @@ def build_segmenter(decoder: str, encoder: str) -> Segmenter:
     """
     if decoder not in DECODERS:
         raise ValueError(f"no decoder {decoder!r}; there are {', '.join(DECODERS)}")
-    network = timm.create_model(encoder, features_only=True, pretrained=False)
+    network: Any = timm.create_model(encoder, features_only=True, pretrained=False)
     return Segmenter(network, DECODERS[decoder](network.feature_info.channels()))

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 Line = tuple[int | Sequence[int], int, str, Sequence[Any]]
 NUM_CLASSES = 80
@@ -25,7 +25,7 @@ REG_MAX = 16
 class Conv(nn.Module):
     """Convolution, batch norm, activation (SiLU unless said otherwise)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the arguments of a line of configuration
         self,
         inputs: int,
         outputs: int,
@@ -123,7 +123,7 @@ class C2f(nn.Module):
         """Return activations, [N C H W]."""
         parts = list(self.cv1(x).chunk(2, dim=1))
         for block in self.m:
-            parts.append(block(parts[-1]))  # noqa: PERF401 - each needs the one before
+            parts.append(block(parts[-1]))
         return self.cv2(torch.cat(parts, dim=1))
 
 
@@ -224,9 +224,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.attn = Attention(width, max(1, width // 64))
-        self.ffn = nn.Sequential(
-            Conv(width, 2 * width), Conv(2 * width, width, act=nn.Identity())
-        )
+        self.ffn = nn.Sequential(Conv(width, 2 * width), Conv(2 * width, width, act=nn.Identity()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return activations, [N C H W]."""
@@ -346,11 +344,12 @@ class Detect(nn.Module):
         return [self._decode(maps, name) for name in self.names]
 
     def _decode(self, maps: Sequence[Tensor], name: str) -> Tensor:
-        boxes, scores = self.get_submodule(f"{name}cv2"), self.get_submodule(f"{name}cv3")
+        boxes: Any = self.get_submodule(f"{name}cv2")
+        scores: Any = self.get_submodule(f"{name}cv3")
         joined = torch.cat(
             [
                 torch.cat([box(x), score(x)], dim=1).flatten(2)
-                for x, box, score in zip(maps, boxes, scores, strict=True)  # type: ignore[arg-type]
+                for x, box, score in zip(maps, boxes, scores, strict=True)
             ],
             dim=2,
         )
@@ -581,7 +580,7 @@ class Yolo(nn.Module):
         self.model = nn.ModuleList(layers)
         self.sources = [s if isinstance(s, int) else tuple(s) for s in sources]
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Return what the last line (the head) returns for images [N 3 H W]."""
         seen: list[Any] = []
         out: Any = x
@@ -629,7 +628,7 @@ def _block(make: Callable[..., nn.Module]) -> Callable[..., tuple[nn.Module, int
     """Return a maker for a block ``make(inputs, outputs, repeats, ...)``."""
 
     def maker(
-        config: Mapping[str, Any], inputs: Sequence[int], repeats: int, width: int, *rest: Any
+        config: Mapping[str, Any], inputs: Sequence[int], repeats: int, width: int, *rest: float
     ) -> tuple[nn.Module, int]:
         outputs = _scaled(config, width)
         return make(inputs[0], outputs, repeats, *rest), outputs
@@ -687,7 +686,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N C 2H 2W]."""
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 _MAKERS: Mapping[str, Callable[..., tuple[nn.Module, int]]] = {

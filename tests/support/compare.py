@@ -33,6 +33,11 @@ def run(model: nn.Module, inputs: Any) -> tuple[list[Tensor], list[Tensor]]:  # 
     return outputs, list(torch.autograd.grad(total, leaves))
 
 
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers by name, those that are not persistent too."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
 def assert_same(
     found: nn.Module,
     expected: nn.Module,

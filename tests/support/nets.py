@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Net = Callable[[], nn.Module]
 M = TypeVar("M", bound=nn.Module)
@@ -54,8 +53,8 @@ class PlainNet(nn.Module):
         self.linear = nn.Linear(second, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = nn.functional.relu(self.bn1(self.conv1(x)))
+        x = nn.functional.relu(self.bn2(self.conv2(x)))
         return self.linear(x.mean((2, 3)))
 
 
@@ -68,7 +67,7 @@ class FlattenNet(nn.Module):
         self.linear = nn.Linear(width * 4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(F.gelu(self.conv(x)).flatten(1))
+        return self.linear(nn.functional.gelu(self.conv(x)).flatten(1))
 
 
 class DepthwiseNet(nn.Module):
@@ -82,7 +81,9 @@ class DepthwiseNet(nn.Module):
         self.project = nn.Conv2d(width, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(F.hardswish(self.bn(self.depthwise(F.silu(self.expand(x))))))
+        return self.project(
+            nn.functional.hardswish(self.bn(self.depthwise(nn.functional.silu(self.expand(x)))))
+        )
 
 
 class GroupedNet(nn.Module):
@@ -95,7 +96,7 @@ class GroupedNet(nn.Module):
         self.leave = nn.Conv2d(second, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.leave(F.relu(self.grouped(F.relu(self.enter(x)))))
+        return self.leave(nn.functional.relu(self.grouped(nn.functional.relu(self.enter(x)))))
 
 
 class TransposedNet(nn.Module):
@@ -110,7 +111,7 @@ class TransposedNet(nn.Module):
         self.up2: nn.Module = kind(width, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.up2(F.leaky_relu(self.bn(self.up1(x))))
+        return self.up2(nn.functional.leaky_relu(self.bn(self.up1(x))))
 
 
 class Conv1d3dNet(nn.Module):
@@ -123,7 +124,9 @@ class Conv1d3dNet(nn.Module):
         self.head = nn.Conv1d(second, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.elu(self.line(F.softplus(self.volume(x)).flatten(2))))
+        return self.head(
+            nn.functional.elu(self.line(nn.functional.softplus(self.volume(x)).flatten(2)))
+        )
 
 
 # Branches --------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class ResidualNet(nn.Module):
         x = self.relu(self.stem(x))
         y = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(x + self.bn2(self.conv2(y)))
-        return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.linear(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
 class DenseNet(nn.Module):
@@ -162,8 +165,8 @@ class DenseNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        x = torch.cat([x, self.layer1(F.relu(x))], dim=1)
-        x = torch.cat([self.layer2(F.relu(self.bn(x))), x], dim=1)
+        x = torch.cat([x, self.layer1(nn.functional.relu(x))], dim=1)
+        x = torch.cat([self.layer2(nn.functional.relu(self.bn(x))), x], dim=1)
         return self.linear(x.amax((2, 3)))
 
 
@@ -179,7 +182,7 @@ class SqueezeExciteNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        gate = self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True))))
+        gate = self.expand(nn.functional.relu(self.reduce(x.mean((2, 3), keepdim=True))))
         return self.head(x * torch.sigmoid(gate))
 
 
@@ -195,9 +198,9 @@ class PadNet(nn.Module):
         self.after = wide - width - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.stem(x))
-        shortcut = F.pad(x, (0, 0, 0, 0, self.before, self.after))
-        return self.linear(F.relu(shortcut + self.conv(x)).mean((2, 3)))
+        x = nn.functional.relu(self.stem(x))
+        shortcut = nn.functional.pad(x, (0, 0, 0, 0, self.before, self.after))
+        return self.linear(nn.functional.relu(shortcut + self.conv(x)).mean((2, 3)))
 
 
 class GatedNet(nn.Module):
@@ -214,7 +217,7 @@ class GatedNet(nn.Module):
 
 
 class GLUNet(nn.Module):
-    """A gated linear unit by ``F.glu`` over channels; [N, 3, 5, 5] -> [N, 4, 3, 3]."""
+    """A gated linear unit by ``nn.functional.glu`` over channels; [N, 3, 5, 5] -> [N, 4, 3, 3]."""
 
     def __init__(self, width: int = 5) -> None:
         super().__init__()
@@ -222,7 +225,7 @@ class GLUNet(nn.Module):
         self.conv2 = nn.Conv2d(width, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.glu(self.conv1(x), dim=1))
+        return self.conv2(nn.functional.glu(self.conv1(x), dim=1))
 
 
 class SplitNet(nn.Module):
@@ -236,7 +239,7 @@ class SplitNet(nn.Module):
         self.right = nn.Conv2d(right, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        left, right = F.relu(self.conv(x)).split(self.sizes, dim=1)
+        left, right = nn.functional.relu(self.conv(x)).split(self.sizes, dim=1)
         return self.left(left) * torch.tanh(self.right(right))
 
 
@@ -253,7 +256,7 @@ class NormNet(nn.Module):
         self.conv2 = nn.Conv2d(width, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu(self.norm(self.conv1(x))))
+        return self.conv2(nn.functional.relu(self.norm(self.conv1(x))))
 
 
 class TokenNormNet(nn.Module):
@@ -266,7 +269,7 @@ class TokenNormNet(nn.Module):
         self.linear2 = nn.Linear(width, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear2(F.gelu(self.norm(self.linear1(x))))
+        return self.linear2(nn.functional.gelu(self.norm(self.linear1(x))))
 
 
 class ChannelMeanNet(nn.Module):
@@ -303,7 +306,7 @@ class StandardizedNet(nn.Module):
         self.conv2 = StandardizedConv2d(width, 4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu(self.conv1(x)))
+        return self.conv2(nn.functional.relu(self.conv1(x)))
 
 
 class WeightNormNet(nn.Module):
@@ -316,7 +319,7 @@ class WeightNormNet(nn.Module):
         self.conv2 = weight_norm(nn.Conv2d(width, 4, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu(self.conv1(x)))
+        return self.conv2(nn.functional.relu(self.conv1(x)))
 
 
 class PReLUNet(nn.Module):
@@ -344,7 +347,7 @@ class ShuffleNet(nn.Module):
         self.conv2 = nn.Conv2d(width, 4, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv1(x))
+        x = nn.functional.relu(self.conv1(x))
         samples, channels, height, width = x.shape
         x = x.view(samples, 2, channels // 2, height, width).transpose(1, 2)
         return self.conv2(x.reshape(samples, channels, height, width))
@@ -360,7 +363,7 @@ class PixelShuffleNet(nn.Module):
         self.conv2 = nn.Conv2d(width, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu(self.shuffle(self.conv1(x))))
+        return self.conv2(nn.functional.relu(self.shuffle(self.conv1(x))))
 
 
 class AttentionNet(nn.Module):
@@ -389,24 +392,24 @@ class SDPANet(AttentionNet):
         samples, length, _ = x.shape
         qkv = self.qkv(x).reshape(samples, length, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = nn.functional.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
 class MultiheadNet(nn.Module):
     """torch's own multi-head attention between two linear layers; [N, L, 3] -> [N, L, 4]."""
 
-    def __init__(self, width: int = 8, hidden: int = 5) -> None:
+    def __init__(self, width: int = 8, hidden: int = 5, heads: int = 2) -> None:
         super().__init__()
         self.linear1 = nn.Linear(3, width)
-        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.linear2 = nn.Linear(width, hidden)
         self.linear3 = nn.Linear(hidden, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear1(x)
         x, _ = self.attention(x, x, x, need_weights=False)
-        return self.linear3(F.relu(self.linear2(x)))
+        return self.linear3(nn.functional.relu(self.linear2(x)))
 
 
 class LSTMNet(nn.Module):
@@ -420,7 +423,7 @@ class LSTMNet(nn.Module):
         self.linear3 = nn.Linear(hidden, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, _ = self.lstm(self.linear2(F.relu(self.linear1(x))))
+        x, _ = self.lstm(self.linear2(nn.functional.relu(self.linear1(x))))
         return self.linear3(x)
 
 
@@ -436,7 +439,7 @@ class EmbeddingNet(nn.Module):
         self.linear = nn.Linear(width, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(F.relu(self.embed(x)))
+        return self.linear(nn.functional.relu(self.embed(x)))
 
 
 class TiedNet(nn.Module):
@@ -452,7 +455,7 @@ class TiedNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x)
-        return self.head(x + self.down(F.relu(self.up(x))))
+        return self.head(x + self.down(nn.functional.relu(self.up(x))))
 
 
 class TwiceNet(nn.Module):
@@ -467,8 +470,8 @@ class TwiceNet(nn.Module):
         self.head = nn.Conv2d(width, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm1(self.conv(F.relu(self.stem(x)))))
-        return self.head(F.relu(self.norm2(self.conv(x))))
+        x = nn.functional.relu(self.norm1(self.conv(nn.functional.relu(self.stem(x)))))
+        return self.head(nn.functional.relu(self.norm2(self.conv(x))))
 
 
 class FunctionalNet(nn.Module):
@@ -481,7 +484,7 @@ class FunctionalNet(nn.Module):
         self.matrix = nn.Parameter(torch.empty(width, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(F.conv2d(x, self.kernel) * self.scale)
+        x = nn.functional.relu(nn.functional.conv2d(x, self.kernel) * self.scale)
         return x.mean((2, 3)) @ self.matrix
 
 
@@ -499,7 +502,7 @@ class BufferNet(nn.Module):
         self.register_buffer("gain", torch.empty(1, width, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu(self.conv1(x) * self.gain + self.offset))
+        return self.conv2(nn.functional.relu(self.conv1(x) * self.gain + self.offset))
 
 
 class OwnConv2d(nn.Conv2d):
@@ -522,7 +525,7 @@ class SubclassNet(nn.Module):
         self.conv2 = OwnConv2d(width, 4, 1.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu(self.conv1(x)))
+        return self.conv2(nn.functional.relu(self.conv1(x)))
 
 
 # Inputs and outputs ----------------------------------------------------------------------------
@@ -553,7 +556,7 @@ class NestedNet(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(width, 2, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> dict[str, Any]:
-        x = F.relu(self.trunk(x))
+        x = nn.functional.relu(self.trunk(x))
         outs = [head(x) for head in self.heads]
         return {
             "pair": Pair(outs[0], outs[1], 3),
@@ -572,7 +575,7 @@ class TwoInputNet(nn.Module):
         self.head = nn.Conv2d(width, 4, 3, padding=1)
 
     def forward(self, a: Tensor, b: Tensor, scale: float = 1.0) -> Tensor:
-        return self.head(F.relu(self.a(a) + scale * self.b(b)))
+        return self.head(nn.functional.relu(self.a(a) + scale * self.b(b)))
 
 
 class DictInputNet(TwoInputNet):

@@ -13,7 +13,7 @@ from sentei.errors import PlanError
 from sentei.graph import trace
 from sentei.surgery import Plan, apply, mask, plan_removal
 from tests.support import nets
-from tests.support.compare import assert_same, run, some_removal
+from tests.support.compare import assert_same, run, some_removal, tensors
 
 
 def plan_for(case: nets.Case, *, seed: int = 0) -> Plan:
@@ -23,10 +23,6 @@ def plan_for(case: nets.Case, *, seed: int = 0) -> Plan:
 
 def plain_plan(case: nets.Case) -> Plan:
     return plan_removal(trace(case.model, case.inputs), {"conv1": [1, 4], "conv2": [0, 3, 7]})
-
-
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def backward(model: nn.Module, inputs: Any) -> None:  # noqa: ANN401 - whatever the model takes
@@ -65,7 +61,9 @@ def test_empty_plan_changes_nothing(name: str) -> None:
     torch.testing.assert_close(tensors(small), tensors(case.model), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", nets.NAMES)
+# With one input left in each of its four groups, a convolution loses whole groups from then on:
+# its second removal has no equal in the coordinates of the first network.
+@pytest.mark.parametrize("name", [n for n in nets.NAMES if n != "grouped 4"])
 def test_pruning_twice_equals_pruning_once(name: str) -> None:
     case = nets.case(name)
     graph = trace(case.model, case.inputs)
@@ -85,6 +83,17 @@ def test_pruning_twice_equals_pruning_once(name: str) -> None:
     assert repr(twice) == repr(once)
 
 
+def test_groups_of_a_convolution_can_go_once_they_have_one_input_each() -> None:
+    case = nets.case("grouped 4")
+    half = apply(plan_removal(trace(case.model, case.inputs), {"enter": [0, 2, 4, 6]}), case.model)
+    plan = plan_removal(trace(half, case.inputs), {"enter": [1, 3]})
+
+    small = apply(plan, half)
+
+    assert_same(small, mask(plan, half), case.inputs)
+    assert "groups=2" in repr(small)
+
+
 # What is frozen --------------------------------------------------------------------------------
 
 
@@ -93,8 +102,6 @@ def test_pruning_twice_equals_pruning_once(name: str) -> None:
     [
         ("lstm", "lstm", "no rule for the operator 'lstm'"),
         ("lstm", "linear2", "no rule for the operator 'lstm'"),
-        ("multihead", "attention", "no rule for the operator 'multi_head_attention_forward'"),
-        ("multihead", "linear1", "no rule for the operator 'multi_head_attention_forward'"),
         ("plain", "linear", "outputs of the model keep their shape"),
         ("embedding", "embed", "rows of an embedding are picked by index"),
     ],
@@ -107,15 +114,13 @@ def test_frozen_layers_say_why(name: str, module: str, reason: str) -> None:
     assert any(reason in text for text in reasons)
 
 
-@pytest.mark.parametrize("name", ["lstm", "multihead"])
-def test_opaque_layers_are_left_alone(name: str) -> None:
-    case = nets.case(name)
-    layer = "lstm" if name == "lstm" else "attention"
+def test_opaque_layers_are_left_alone() -> None:
+    case = nets.case("lstm")
 
     small = apply(plan_for(case), case.model)
 
-    expected = tensors(case.model.get_submodule(layer))
-    torch.testing.assert_close(tensors(small.get_submodule(layer)), expected, rtol=0, atol=0)
+    expected = tensors(case.model.get_submodule("lstm"))
+    torch.testing.assert_close(tensors(small.get_submodule("lstm")), expected, rtol=0, atol=0)
 
 
 # What survives ---------------------------------------------------------------------------------
@@ -128,7 +133,7 @@ def test_the_model_itself_is_left_as_it_was() -> None:
     apply(plain_plan(case), case.model)
 
     torch.testing.assert_close(tensors(case.model), before, rtol=0, atol=0)
-    assert case.model.conv1.out_channels == 6  # type: ignore[union-attr]
+    assert "Conv2d(3, 6" in repr(case.model)
 
 
 def test_result_shares_no_memory_with_the_model() -> None:
@@ -174,20 +179,20 @@ def test_a_module_under_two_names_stays_one() -> None:
 @pytest.mark.parametrize("in_place", [False, True])
 def test_frozen_parameters_stay_frozen_and_are_pruned(in_place: bool) -> None:
     case = nets.case("plain")
-    case.model.conv1.requires_grad_(False)  # type: ignore[union-attr]
+    case.model.get_submodule("conv1").requires_grad_(False)
 
     small = apply(plain_plan(case), case.model, in_place=in_place)
 
     flags = {n: p.requires_grad for n, p in small.named_parameters()}
     assert flags == {n: n != "conv1.weight" for n in flags}
-    assert small.conv1.weight.shape == (4, 3, 3, 3)  # type: ignore[union-attr]
+    assert tensors(small)["conv1.weight"].shape == (4, 3, 3, 3)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_mode_is_left_as_it_was(training: bool) -> None:
     case = nets.case("residual")
     case.model.train(training)
-    case.model.bn1.eval()  # type: ignore[union-attr]
+    case.model.get_submodule("bn1").eval()
 
     small = apply(plan_for(case), case.model)
 
@@ -204,8 +209,9 @@ def test_training_mode_and_statistics_follow() -> None:
 
     full = case.model.train()
     full(case.inputs)
-    expected = full.bn1.running_mean[[0, 2, 3, 5]]  # type: ignore[union-attr, index]
-    torch.testing.assert_close(small.bn1.running_mean, expected, rtol=1e-10, atol=1e-12)  # type: ignore[union-attr]
+    expected = tensors(full)["bn1.running_mean"][[0, 2, 3, 5]]
+    found = tensors(small)["bn1.running_mean"]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -214,8 +220,9 @@ def test_result_made_without_gradients_can_be_trained(
     context: Callable[[], Any], in_place: bool
 ) -> None:
     case = nets.case("plain")
+    plan = plain_plan(case)
     with context():
-        small = apply(plain_plan(case), case.model, in_place=in_place)
+        small = apply(plan, case.model, in_place=in_place)
 
     backward(small, case.inputs)
 
@@ -272,8 +279,8 @@ def test_in_place_gives_the_same_network(name: str) -> None:
 def test_hooks_survive(in_place: bool) -> None:
     case = nets.case("plain")
     shapes = []
-    case.model.conv1.register_forward_hook(  # type: ignore[union-attr]
-        lambda module, args, out: shapes.append(out.shape[1])
+    case.model.get_submodule("conv1").register_forward_hook(
+        lambda _module, _args, out: shapes.append(out.shape[1])
     )
     plan = plain_plan(case)
     shapes.clear()
@@ -319,7 +326,7 @@ def test_non_contiguous_memory_format_survives() -> None:
 
     small = apply(plain_plan(case), model)
 
-    assert small.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    assert tensors(small)["conv2.weight"].is_contiguous(memory_format=torch.channels_last)
 
 
 # Optimizers ------------------------------------------------------------------------------------
@@ -351,7 +358,10 @@ def test_step_after_pruning_uses_the_sliced_state(kind: str, in_place: bool) -> 
     backward(case.model, case.inputs)
     optimizer.step()
     state = {
-        n: {k: cut_by_hand(n, v).clone() if v.dim() else v.clone() for k, v in optimizer.state[p].items()}
+        n: {
+            k: cut_by_hand(n, v).clone() if v.dim() else v.clone()
+            for k, v in optimizer.state[p].items()
+        }
         for n, p in case.model.named_parameters()
     }
     # The reference: a network of the small widths with tensors and state cut by hand.
@@ -373,11 +383,11 @@ def test_step_after_pruning_uses_the_sliced_state(kind: str, in_place: bool) -> 
 def test_optimizer_holds_exactly_the_new_parameters() -> None:
     case = nets.case("tied")
     model = case.model
-    optimizer = torch.optim.SGD(
-        [{"params": list(model.parameters())[:2]}, {"params": list(model.parameters())[2:], "lr": 1.0}],
-        lr=0.1,
-        momentum=0.9,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": list(model.parameters())[:2]},
+        {"params": list(model.parameters())[2:], "lr": 1.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
     model(case.inputs).square().sum().backward()
     optimizer.step()
 
@@ -408,7 +418,7 @@ def test_optimizer_state_that_cannot_be_sliced_is_refused() -> None:
     with pytest.raises(PlanError, match=r"Adafactor.*row_var.*conv1.weight.*make a new optimizer"):
         apply(plain_plan(case), case.model, in_place=True, optimizer=optimizer)
 
-    assert case.model.conv1.weight.shape == (6, 3, 3, 3)  # type: ignore[union-attr]
+    assert tensors(case.model)["conv1.weight"].shape == (6, 3, 3, 3)
     assert all(a is b for a, b in zip(held, optimizer.param_groups[0]["params"], strict=True))
 
 
@@ -423,7 +433,9 @@ def test_plan_for_another_width_is_refused_and_nothing_changes(in_place: bool) -
     optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
     held = list(optimizer.param_groups[0]["params"])
 
-    with pytest.raises(PlanError, match=r"conv2.weight: the plan was made for shape \(8, 6, 3, 3\)"):
+    with pytest.raises(
+        PlanError, match=r"conv2.weight: the plan was made for shape \(8, 6, 3, 3\)"
+    ):
         apply(plain_plan(case), other, in_place=in_place, optimizer=optimizer)
 
     torch.testing.assert_close(tensors(other), before, rtol=0, atol=0)
@@ -434,7 +446,9 @@ def test_plan_for_another_width_is_refused_and_nothing_changes(in_place: bool) -
 def test_plan_for_another_class_is_refused() -> None:
     case = nets.case("plain")
 
-    with pytest.raises(PlanError, match="conv1.weight: .* the model has no such tensor; trace this"):
+    with pytest.raises(
+        PlanError, match=r"conv1.weight: .* the model has no such tensor; trace this"
+    ):
         apply(plain_plan(case), nn.Linear(3, 3))
 
 
@@ -445,6 +459,28 @@ def test_plan_that_was_already_applied_is_refused() -> None:
 
     with pytest.raises(PlanError, match="a pruned model needs a plan of its own"):
         apply(plan, small)
+
+
+def test_model_that_ties_what_was_traced_apart_is_refused() -> None:
+    layers = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+    x = nets.example(2, 4)
+    plan = plan_removal(trace(nets.fill(layers), x), {"0": [1]})
+    tied = nets.fill(nn.Sequential(*(nn.Linear(4, 4) for _ in range(3))))
+    tied[1].weight = tied[0].weight
+
+    with pytest.raises(PlanError, match=r"1.weight and 0.weight are one tensor of this model"):
+        apply(plan, tied)
+
+
+def test_model_that_does_not_tie_what_was_traced_tied_is_sliced_whole() -> None:
+    case = nets.case("tied")
+    plan = plan_for(case)
+    untied = nets.fill(nets.TiedNet())
+    untied.head.weight = nn.Parameter(untied.embed.weight.detach().clone())
+
+    small = apply(plan, untied)
+
+    assert tensors(small)["head.weight"].shape == tensors(small)["embed.weight"].shape == (7, 3)
 
 
 class OtherSplitNet(nets.SplitNet):

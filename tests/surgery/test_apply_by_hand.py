@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sentei.graph import trace
 from sentei.surgery import apply, plan_removal
 from tests.support import nets
-from tests.support.compare import assert_same
+from tests.support.compare import assert_same, tensors
 
 Cuts = Mapping[str, Mapping[int, Sequence[int]]]
 
@@ -32,10 +32,6 @@ def cut(tensor: Tensor, positions: Mapping[int, Sequence[int]]) -> Tensor:
     for dim, stay in positions.items():
         tensor = torch.stack([tensor.select(dim, i) for i in stay], dim)
     return tensor
-
-
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def by_hand(name: str, dense: nn.Module) -> nn.Module:
@@ -56,7 +52,11 @@ def norm_hand(norm: Callable[[int], nn.Module]) -> Hand:
     return Hand(
         removed={"conv1": [1, 4]},
         small=lambda: nets.NormNet(norm, 4),
-        cuts={"conv1.": {0: [0, 2, 3, 5]}, "norm.": {0: [0, 2, 3, 5]}, "conv2.weight": {1: [0, 2, 3, 5]}},
+        cuts={
+            "conv1.": {0: [0, 2, 3, 5]},
+            "norm.": {0: [0, 2, 3, 5]},
+            "conv2.weight": {1: [0, 2, 3, 5]},
+        },
     )
 
 
@@ -64,7 +64,11 @@ def token_hand(norm: Callable[[int], nn.Module]) -> Hand:
     return Hand(
         removed={"linear1": [0, 3, 4]},
         small=lambda: nets.TokenNormNet(norm, 3),
-        cuts={"linear1.": {0: [1, 2, 5]}, "norm.": {0: [1, 2, 5]}, "linear2.weight": {1: [1, 2, 5]}},
+        cuts={
+            "linear1.": {0: [1, 2, 5]},
+            "norm.": {0: [1, 2, 5]},
+            "linear2.weight": {1: [1, 2, 5]},
+        },
     )
 
 
@@ -88,7 +92,10 @@ HANDS = {
     "flatten": Hand(
         removed={"conv": [0, 3]},
         small=lambda: nets.FlattenNet(3),
-        cuts={"conv.": {0: [1, 2, 4]}, "linear.weight": {1: [4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18, 19]}},
+        cuts={
+            "conv.": {0: [1, 2, 4]},
+            "linear.weight": {1: [4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18, 19]},
+        },
     ),
     "depthwise": Hand(
         removed={"expand": [2, 5]},
@@ -212,7 +219,11 @@ HANDS = {
     "prelu": Hand(
         removed={"conv1": [2]},
         small=lambda: nets.PReLUNet(5),
-        cuts={"conv1.": {0: [0, 1, 3, 4, 5]}, "act.": {0: [0, 1, 3, 4, 5]}, "conv2.weight": {1: [0, 1, 3, 4, 5]}},
+        cuts={
+            "conv1.": {0: [0, 1, 3, 4, 5]},
+            "act.": {0: [0, 1, 3, 4, 5]},
+            "conv2.weight": {1: [0, 1, 3, 4, 5]},
+        },
     ),
     # Channel c of group g moves to 2 c + g: c goes in both groups.
     "shuffle": Hand(
@@ -227,6 +238,24 @@ HANDS = {
     ),
     "attention": Hand(removed={"qkv": [1]}, small=lambda: nets.AttentionNet(2, 4), cuts=_HEADS),
     "sdpa": Hand(removed={"qkv": [1]}, small=lambda: nets.SDPANet(2, 4), cuts=_HEADS),
+    # Two heads of 4; the first of queries, keys and values stays, and 4 of the 8 outputs.
+    "multihead": Hand(
+        removed={"linear1": [1], "attention.out_proj": [1, 2, 3, 5], "linear2": [4]},
+        small=lambda: nets.MultiheadNet(4, 4, 1),
+        cuts={
+            "linear1.": {0: [0, 1, 2, 3]},
+            "attention.in_proj_weight": {
+                0: [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19],
+                1: [0, 1, 2, 3],
+            },
+            "attention.in_proj_bias": {0: [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]},
+            "attention.out_proj.weight": {0: [0, 4, 6, 7], 1: [0, 1, 2, 3]},
+            "attention.out_proj.bias": {0: [0, 4, 6, 7]},
+            "linear2.weight": {0: [0, 1, 2, 3], 1: [0, 4, 6, 7]},
+            "linear2.bias": {0: [0, 1, 2, 3]},
+            "linear3.weight": {1: [0, 1, 2, 3]},
+        },
+    ),
     "embedding": Hand(
         removed={"embed": [0, 5]},
         small=lambda: nets.EmbeddingNet(4),
@@ -272,7 +301,11 @@ HANDS = {
     "two inputs": Hand(
         removed={"a": [5]},
         small=lambda: nets.TwoInputNet(5),
-        cuts={"a.": {0: [0, 1, 2, 3, 4]}, "b.": {0: [0, 1, 2, 3, 4]}, "head.weight": {1: [0, 1, 2, 3, 4]}},
+        cuts={
+            "a.": {0: [0, 1, 2, 3, 4]},
+            "b.": {0: [0, 1, 2, 3, 4]},
+            "head.weight": {1: [0, 1, 2, 3, 4]},
+        },
     ),
 }
 
@@ -310,25 +343,37 @@ def test_layers_state_the_sizes_of_the_one_made_by_hand(name: str) -> None:
 
 def test_grouped_convolution_removes_different_inputs_of_every_group() -> None:
     case = nets.case("grouped")
-    dense = case.model
-    assert isinstance(dense, nets.GroupedNet)
-    removed = {"enter": [1, 6], "grouped": [0, 2, 7, 9]}
-    outs, first, second = [1, 3, 4, 5, 6, 8, 10, 11], [0, 2, 3], [0, 1, 3]
-    small = nets.GroupedNet(6, 8, 2).double()
-    with torch.no_grad():
-        weight = dense.grouped.weight
-        small.grouped.weight.copy_(
-            torch.stack([weight[o][first if o < 6 else second] for o in outs])  # 6 outputs a group
-        )
-        small.grouped.bias.copy_(dense.grouped.bias[outs])  # type: ignore[union-attr, index]
-        small.enter.weight.copy_(dense.enter.weight[[0, 2, 3, 4, 5, 7]])
-        small.enter.bias.copy_(dense.enter.bias[[0, 2, 3, 4, 5, 7]])  # type: ignore[union-attr, index]
-        small.leave.weight.copy_(dense.leave.weight[:, outs])
-        small.leave.bias.copy_(dense.leave.bias)  # type: ignore[union-attr, arg-type]
+    dense, small = tensors(case.model), nets.GroupedNet(6, 8, 2).double()
+    ins, outs = [0, 2, 3, 4, 5, 7], [1, 3, 4, 5, 6, 8, 10, 11]
+    # Outputs 0 to 5 see inputs 0 to 3, the others inputs 4 to 7: counted from 0 in the weight.
+    columns = {o: [0, 2, 3] if o < 6 else [0, 1, 3] for o in outs}
+    small.load_state_dict(
+        {
+            "enter.weight": dense["enter.weight"][ins],
+            "enter.bias": dense["enter.bias"][ins],
+            "grouped.weight": torch.stack([dense["grouped.weight"][o][columns[o]] for o in outs]),
+            "grouped.bias": dense["grouped.bias"][outs],
+            "leave.weight": dense["leave.weight"][:, outs],
+            "leave.bias": dense["leave.bias"],
+        }
+    )
+    plan = plan_removal(trace(case.model, case.inputs), {"enter": [1, 6], "grouped": [0, 2, 7, 9]})
 
-    found = apply(plan_removal(trace(dense, case.inputs), removed), dense)
+    found = apply(plan, case.model)
 
     assert_same(found, small, case.inputs)
+
+
+def test_multihead_attention_takes_torchs_fast_path_too() -> None:
+    case = nets.case("multihead")
+    graph = trace(case.model, case.inputs)
+
+    small = apply(plan_removal(graph, HANDS["multihead"].removed), case.model)
+
+    with torch.inference_mode():
+        found = small(case.inputs)
+    expected = by_hand("multihead", case.model)(case.inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_padding_of_no_channels_is_left_when_all_padded_channels_go() -> None:
@@ -337,7 +382,8 @@ def test_padding_of_no_channels_is_left_when_all_padded_channels_go() -> None:
 
     small = apply(plan, case.model)
 
-    assert (small.before, small.after) == (0, 2)
+    assert isinstance(small, nets.PadNet)
+    assert [small.before, small.after] == [0, 2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -44,20 +44,21 @@ class _Form:
     """The largest of R sums of monomials.
 
     Attributes:
-        monomials_MK: Lengths to multiply, by number; the last one is always 1.
-        factors_RM: How often each monomial counts in each sum, sparse.
+        monomials: Lengths to multiply, by number, shape [M, K]; the last length is always 1.
+        factors: How often each monomial counts in each sum, shape [R, M].
     """
 
-    monomials_MK: IntArray
-    factors_RM: csr_array
+    monomials: IntArray
+    factors: csr_array
 
     def evaluate(self, lengths_DN: IntArray) -> IntArray:
         """Return the values at N recipes, shape [N]."""
-        first, *others = self.monomials_MK.T
+        first, *others = self.monomials.T
         products_MN = lengths_DN[first]
         for numbers in others:
             products_MN *= lengths_DN[numbers]
-        return (self.factors_RM @ products_MN).max(axis=0)
+        sums_RN: IntArray = self.factors @ products_MN
+        return np.asarray(sums_RN.max(axis=0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,9 +74,10 @@ class CostModel:
     """
 
     graph: Graph = field(repr=False)
-    _affine_DG: csr_array = field(repr=False)
-    _constants_D: IntArray = field(repr=False)
-    _divisors_D: IntArray = field(repr=False)
+    # Lengths = (affine @ widths + constants) // divisors, shapes [D, G], [D], [D].
+    _affine: csr_array = field(repr=False)
+    _constants: IntArray = field(repr=False)
+    _divisors: IntArray = field(repr=False)
     _forms: Mapping[str, _Form] = field(repr=False)
 
     @classmethod
@@ -150,7 +152,8 @@ class CostModel:
         """
         now = self.costs(np.asarray(widths).reshape(-1), names=(name,))[name]
         fewer = np.asarray(widths).reshape(1, -1) - np.diag(self._steps_G)
-        return (now - self._evaluate(fewer, (name,))[name]) / self._steps_G
+        saved = now - self._evaluate(fewer, (name,))[name]
+        return np.asarray(saved / self._steps_G)
 
     @cached_property
     def _steps_G(self) -> IntArray:
@@ -186,10 +189,10 @@ class CostModel:
 
     def _lengths(self, widths_NG: IntArray) -> IntArray:
         widths_GN = np.ascontiguousarray(widths_NG.T, dtype=np.int64)
-        lengths_DN: IntArray = self._affine_DG @ widths_GN
-        lengths_DN += self._constants_D[:, None]
-        divided = np.flatnonzero(self._divisors_D != 1)
-        lengths_DN[divided] //= self._divisors_D[divided, None]
+        lengths_DN: IntArray = self._affine @ widths_GN
+        lengths_DN += self._constants[:, None]
+        divided = np.flatnonzero(self._divisors != 1)
+        lengths_DN[divided] //= self._divisors[divided, None]
         return lengths_DN
 
 
@@ -263,9 +266,9 @@ def _compile(kind: type[CostModel], graph: Graph, lengths: _Lengths) -> CostMode
     assert largest < 2**63, f"a cost of {largest} does not fit 64 bits"
     return kind(
         graph=graph,
-        _affine_DG=csr_array(table[:, :-2]),
-        _constants_D=table[:, -2].copy(),
-        _divisors_D=table[:, -1].copy(),
+        _affine=csr_array(table[:, :-2]),
+        _constants=table[:, -2].copy(),
+        _divisors=table[:, -1].copy(),
         _forms={name: _form(rows, len(table) - 1) for name, rows in sums.items()},
     )
 
@@ -308,8 +311,8 @@ def _form(rows: Sequence[Mapping[_Monomial, int]], one: int) -> _Form:
     padded = [m + (one,) * (degree - len(m)) for m in monomials]
     factors = [[row.get(m, 0) for m in monomials] for row in rows]
     return _Form(
-        monomials_MK=np.array(padded, dtype=np.int64),
-        factors_RM=csr_array(np.array(factors, dtype=np.int64)),
+        monomials=np.array(padded, dtype=np.int64),
+        factors=csr_array(np.array(factors, dtype=np.int64)),
     )
 
 

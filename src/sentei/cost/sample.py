@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sentei.errors import TraceError
-from sentei.graph.capture import Recording, as_inputs, capture, map_tensors
+from sentei.graph.capture import Recording, Value, as_inputs, capture, map_tensors
 
 Shapes = list[tuple[int, ...]]
 
@@ -36,7 +36,9 @@ def one_sample_shapes(recording: Recording, model: nn.Module, inputs: Any) -> Sh
         is_batched = tensor.dim() > 0 and tensor.shape[0] == batch
         return torch.cat([tensor, tensor]) if is_batched else tensor
 
-    advice = f"trace it with a batch of one sample instead of {batch}, where the batch is dimension 0"
+    advice = (
+        f"trace it with a batch of one sample instead of {batch}, where the batch is dimension 0"
+    )
     try:
         twice = capture(model, map_tensors(as_inputs(inputs), double))
     except TraceError as error:
@@ -68,7 +70,7 @@ def _is_same_run(one: Recording, two: Recording) -> bool:
     )
 
 
-def _is_same_value(a: Any, b: Any) -> bool:  # noqa: ANN401 - two Values
+def _is_same_value(a: Value, b: Value) -> bool:
     if a.name:
         return a.name == b.name and a.shape == b.shape
     return len(a.shape) == len(b.shape)

@@ -18,7 +18,9 @@ from sentei.criteria.base import (
 @CRITERIA.register("bn-scale")
 @dataclass(frozen=True, kw_only=True)
 class BnScale(Criterion):
-    r"""Absolute scale of the norms of a channel: :math:`s_c = \operatorname{reduce}_m |\gamma_{mc}|`.
+    r"""Absolute scale of the norms that act on a channel.
+
+    .. math:: s_c = \operatorname{reduce}_m |\gamma_{mc}|
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming,
     ICCV 2017, arXiv:1708.06519.
@@ -47,7 +49,6 @@ class BnScale(Criterion):
         Raises:
             PruningError: A group has no norm with a scale.
         """
-
         return reduce_slices(
             evidence,
             [s for s in evidence.slices if s.tensor in evidence.norms],

@@ -53,7 +53,6 @@ class Lamp(Criterion):
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Return the shares, shape [C], in [0, 1]."""
-
         sizes = reduce_slices(
             evidence,
             evidence.weights,

@@ -179,7 +179,7 @@ def _to_device_of(model: nn.Module, images: Tensor) -> Tensor:
     return images if first is None else images.to(first.device)
 
 
-@torch.enable_grad()  # type: ignore[untyped-decorator]
+@torch.enable_grad()
 def _summed_loss(model: nn.Module, batch: Sequence[Tensor], loss: Loss | None) -> Tensor:
     """Return the loss added over the images of a batch, a scalar."""
     if len(batch) < 2:

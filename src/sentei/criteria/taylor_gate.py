@@ -18,7 +18,6 @@ from sentei.criteria.base import (
     products,
     require,
 )
-
 from sentei.index.atoms import BoolArray
 
 

@@ -82,9 +82,10 @@ class Analysis:
         self.slots: list[Slot] = []
         self.fixed: list[tuple[Expr, str]] = []
         self.dependent: dict[int, IntArray] = {}
+        self.merged: dict[tuple[bytes, ...], IntArray] = {}
         for index, value in enumerate(recording.values):
             if value.kind in ("param", "buffer"):
-                self.layouts[index] = [self.atoms.fresh(n) if n > 0 else None for n in value.shape]
+                self.layouts[index] = [self.atoms.fresh(n) if n > 1 else None for n in value.shape]
             elif value.kind in ("input", "const"):
                 self.layouts[index] = [None] * len(value.shape)
 

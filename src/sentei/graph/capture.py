@@ -38,6 +38,16 @@ OPAQUE = frozenset(
     }
 )  # fmt: skip
 
+# Calls that compute with the numbers they are given: a size there is no size.
+_ARITHMETIC = frozenset(
+    {
+        "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv",
+        "true_divide", "floor_divide", "floordiv", "rfloordiv", "pow", "rpow", "remainder",
+        "mod", "fmod", "fill", "full", "full_like", "new_full", "masked_fill", "clamp", "lt",
+        "gt", "le", "ge", "eq", "ne", "tensor", "as_tensor", "scalar_tensor",
+    }
+)  # fmt: skip
+
 # Attributes of modules that never hold a number of channels.
 _NOT_WIDTHS = frozenset({"kernel_size", "stride", "padding", "dilation", "output_padding"})
 
@@ -380,6 +390,9 @@ class _Functions(TorchFunctionMode):
             )
         )
         recorder.call = len(recorder.recording.calls) - 1
+        if name.strip("_").removeprefix("i") in _ARITHMETIC or name.strip("_") in _ARITHMETIC:
+            used = [s for s in ints_in([*args, *kwargs.values()]) if isinstance(s, Size)]
+            recorder.log.escapes.extend((s.expr, recorder.user_line()) for s in used)
         opaque = name in OPAQUE and not recorder.paused
         recorder.paused = recorder.paused or opaque
         try:
@@ -478,6 +491,7 @@ def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bo
     _taint(shadow, recorder.log)
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
     with (
+        torch.inference_mode(False),
         torch.no_grad(),
         _module_names(shadow, recorder),
         _Operators(recorder),

@@ -44,13 +44,12 @@ def settle(a: Analysis, originals: dict[tuple[str, str, int], int]) -> Settled:
         a: The analysis; freezes and equalities are added to its atoms.
         originals: Value of every integer attribute in the traced model.
     """
-    _freeze_used_numbers(a)
-    undecided = list(a.grids)
+    decided: set[int] = set()
     joined: set[int] = set()
     _follow_guards(a)
     while True:
         classes = a.atoms.solve()
-        undecided, changed = _decide_grids(a, undecided, classes)
+        changed = _decide_grids(a, decided, classes)
         if changed:
             continue
         signature = _signatures(a, classes)
@@ -62,23 +61,10 @@ def settle(a: Analysis, originals: dict[tuple[str, str, int], int]) -> Settled:
         return settled
 
 
-def _freeze_used_numbers(a: Analysis) -> None:
-    used = [(expr, where) for expr, where in a.recording.escapes] + a.fixed
-    for expr, where in used:
-        for leaf in leaves(expr):
-            if leaf[0] == "dim":
-                _freeze_dim(a, leaf, f"its size is used as a number in {where}")
-
-
 def _freeze_dim(a: Analysis, leaf: Leaf, reason: str) -> None:
-    layout = a.layouts.get(leaf[1])
-    if layout is not None and leaf[2] < len(layout) and layout[leaf[2]] is not None:
-        a.atoms.freeze(layout[leaf[2]], reason)  # type: ignore[arg-type]
-
-
-def _immovable(a: Analysis) -> set[Leaf]:
-    used = [expr for expr, _ in a.recording.escapes] + [expr for expr, _ in a.fixed]
-    return {leaf[1:] for expr in used for leaf in leaves(expr) if leaf[0] == "attr"}
+    atoms = _atoms_of(a, leaf)
+    if atoms is not None:
+        a.atoms.freeze(atoms, reason)
 
 
 def _follow_guards(a: Analysis) -> None:
@@ -97,17 +83,15 @@ def _follow_guards(a: Analysis) -> None:
 # Grids -----------------------------------------------------------------------------------------
 
 
-def _decide_grids(
-    a: Analysis, grids: list[Grid], classes: Classes
-) -> tuple[list[Grid], bool]:
+def _decide_grids(a: Analysis, decided: set[int], classes: Classes) -> bool:
     """Choose an axis for every grid that has no choice; if none is forced, for all others."""
-    options = [(_options(grid, classes), grid) for grid in grids]
-    forced = [(axes, grid) for axes, grid in options if len(axes) <= 1]
-    chosen = forced or options
+    open_grids = [grid for grid in a.grids if id(grid) not in decided]
+    options = [(_options(grid, classes), grid) for grid in open_grids]
+    chosen = [pair for pair in options if len(pair[0]) <= 1] or options
     for axes, grid in chosen:
         _choose(a, grid, axes[0] if axes else None)
-    done = {id(grid) for _, grid in chosen}
-    return [g for g in grids if id(g) not in done], bool(chosen)
+        decided.add(id(grid))
+    return bool(chosen)
 
 
 def _options(grid: Grid, classes: Classes) -> list[int]:
@@ -222,20 +206,27 @@ def _try_sizes(
     a: Analysis, settled: Settled, originals: dict[tuple[str, str, int], int]
 ) -> bool:
     """Try random removals; freeze what a stated size cannot follow. True if anything froze."""
-    if not a.slots and not a.recording.guards:
+    used = a.recording.escapes + a.fixed
+    if not (a.slots or a.recording.guards or used):
         return False
+    everything = np.ones(len(settled.classes.frozen), dtype=np.bool_)
     rng = np.random.default_rng(1)
-    fixed = _immovable(a)
     settled.attributes = {}
     for slot in a.slots:
-        if isinstance(slot.expr, tuple) and slot.expr[0] == "attr" and slot.expr[1:] not in fixed:
+        if isinstance(slot.expr, tuple) and slot.expr[0] == "attr":
             settled.attributes.setdefault(slot.expr[1:], slot.atoms)
+    _solve_differences(a, settled)
+    dense = _Trial(a, settled, originals, everything)
     for _ in range(_TRIALS):
         trial = _Trial(a, settled, originals, _random_keep(settled, rng))
         wrong = [s for s in a.slots if trial.value(s.expr) != trial.count(s.atoms)]
         if wrong:
             if not _join_equal(a, settled, wrong):
                 _freeze_wrong(a, settled, wrong)
+            return True
+        changed = [(e, where) for e, where in used if trial.value(e) != dense.value(e)]
+        if changed:
+            _freeze_used(a, settled, changed)
             return True
         flipped = [
             (left, right, where)
@@ -248,24 +239,76 @@ def _try_sizes(
     return False
 
 
+def _solve_differences(a: Analysis, settled: Settled) -> None:
+    """Where the code counts with ``self.a - self.b`` and b is known, a counts both parts."""
+    for slot in a.slots:
+        expr = slot.expr
+        if isinstance(expr, int) or expr[0] != "-":
+            continue
+        whole, part = expr[1], expr[2]
+        if not (isinstance(whole, tuple) and isinstance(part, tuple)):
+            continue
+        known = settled.attributes.get(part[1:]) if part[0] == "attr" else None
+        if known is not None and whole[0] == "attr":
+            both = np.concatenate([slot.atoms, known])
+            settled.attributes.setdefault(whole[1:], both)
+
+
 def _join_equal(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> bool:
-    """Where the code takes one dimension's size for another's, let their positions go together.
+    """Where the code takes one size for another, let their positions go together.
 
     Attention that writes ``reshape(b, n, c)`` with the ``c`` of its input says that heads times
     head size equals the width of the stream: position i of one then stands for i of the other.
+    One attribute that counts several dimensions says the same of them.
     """
-    joined = False
+    by_kind: dict[str, list[Slot]] = {"dim": [], "attr": [], "//": []}
     for slot in wrong:
-        if isinstance(slot.expr, int) or slot.expr[0] != "dim":
+        if isinstance(slot.expr, tuple):
+            by_kind.setdefault(slot.expr[0], []).append(slot)
+    # The plainest statement first: it often settles the others.
+    return any(_join_slots(a, settled, by_kind[kind]) for kind in ("dim", "attr", "//"))
+
+
+def _join_slots(a: Analysis, settled: Settled, slots: Iterable[Slot]) -> bool:
+    joined = False
+    for slot in slots:
+        other, own = _counterpart(a, settled, slot)
+        if other is None or len(other) != len(own):
             continue
-        layout = a.layouts.get(slot.expr[1])
-        atoms = layout[slot.expr[2]] if layout else None
-        if atoms is None or len(atoms) != len(slot.atoms):
-            continue
-        if (settled.classes.of(atoms) != settled.classes.of(slot.atoms)).any():
-            a.atoms.equate(atoms, slot.atoms)
+        new = int(own.max(initial=0)) >= len(settled.classes.labels)
+        if new or (settled.classes.of(other) != settled.classes.of(own)).any():
+            a.atoms.equate(other, own)
             joined = True
     return joined
+
+
+def _counterpart(a: Analysis, settled: Settled, slot: Slot) -> tuple[IntArray | None, IntArray]:
+    """Return the positions that a wrong size counts, and those it should count."""
+    expr = slot.expr
+    assert not isinstance(expr, int)
+    if expr[0] == "dim":
+        return _atoms_of(a, expr), slot.atoms
+    if expr[0] == "attr":
+        return settled.attributes.get(expr[1:]), slot.atoms
+    if expr[0] == "//" and all(isinstance(e, tuple) for e in expr[1:]):
+        # ``c // heads`` for the size of a head: c = heads x head size.
+        whole, heads = expr[1], expr[2]
+        rows = settled.attributes.get(heads[1:]) if heads[0] == "attr" else None
+        atoms = _atoms_of(a, whole) if whole[0] == "dim" else None
+        if atoms is not None and rows is not None and len(rows) * len(slot.atoms) == len(atoms):
+            key = (atoms.tobytes(), rows.tobytes(), slot.atoms.tobytes())
+            if key not in a.merged:
+                cells = a.fresh(len(atoms)).reshape(len(rows), -1)
+                grid = Grid(cells=cells, axes=(rows, slot.atoms), where=slot.where)
+                a.merged[key] = cells.ravel()
+                a.grids.append(grid)
+                return atoms, a.merged[key]
+    return None, slot.atoms
+
+
+def _atoms_of(a: Analysis, leaf: Leaf) -> IntArray | None:
+    layout = a.layouts.get(leaf[1])
+    return layout[leaf[2]] if layout else None
 
 
 def _freeze_wrong(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> None:
@@ -279,6 +322,16 @@ def _freeze_wrong(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> None:
                     _freeze_dim(a, leaf, reason)
                 elif leaf[1:] in settled.attributes:
                     a.atoms.freeze(settled.attributes[leaf[1:]], reason)
+
+
+def _freeze_used(a: Analysis, settled: Settled, changed: Iterable[tuple[Expr, str]]) -> None:
+    for expr, where in changed:
+        reason = f"its size is used as a number in {where}"
+        for leaf in leaves(expr):
+            if leaf[0] == "dim":
+                _freeze_dim(a, leaf, reason)
+            elif leaf[1:] in settled.attributes:
+                a.atoms.freeze(settled.attributes[leaf[1:]], reason)
 
 
 def _freeze_flipped(a: Analysis, flipped: Iterable[tuple[Expr, Expr, str]]) -> None:

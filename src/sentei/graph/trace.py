@@ -111,7 +111,7 @@ def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: Any) -> Grap
                 )
     rows = _rows(settled, number, len(owner))
     return Graph(
-        groups=_groups(layouts, owner, rows),
+        groups=_groups(layouts, owner, rows, _transposed(a.recording)),
         layouts=layouts,
         attributes={k: channels(atoms) for k, atoms in settled.attributes.items()},
         frozen=_reasons(a, settled),
@@ -164,7 +164,7 @@ def _rows(settled: Settled, number: IntArray, count: int) -> IntArray:
 
 
 def _groups(
-    layouts: Mapping[str, Layout], owner: IntArray, rows: IntArray
+    layouts: Mapping[str, Layout], owner: IntArray, rows: IntArray, transposed: set[str]
 ) -> tuple[Group, ...]:
     count = int(owner.max()) + 1 if len(owner) else 0
     members: list[list[Member]] = [[] for _ in range(count)]
@@ -183,7 +183,7 @@ def _groups(
     groups, taken = [], set()
     widths = np.bincount(owner, minlength=count)
     for index in range(count):
-        name = _name(members[index], layouts, taken)
+        name = _name(members[index], layouts, taken, transposed)
         taken.add(name)
         first, width = int(firsts[index]), int(widths[index])
         own_rows = rows[first : first + width]
@@ -200,9 +200,15 @@ def _groups(
     return tuple(groups)
 
 
-def _name(members: list[Member], layouts: Mapping[str, Layout], taken: set[str]) -> str:
+def _name(
+    members: list[Member], layouts: Mapping[str, Layout], taken: set[str], transposed: set[str]
+) -> str:
     """Name a group after the module whose weight produces it."""
-    producers = [m for m in members if m.dim == 0 and len(layouts[m.tensor].shape) > 1]
+    producers = [
+        m
+        for m in members
+        if m.dim == int(m.tensor in transposed) and len(layouts[m.tensor].shape) > 1
+    ]
     tensor = (producers or members)[0].tensor
     base = tensor.rsplit(".", 1)[0] if "." in tensor else tensor
     name, count = base, 1
@@ -210,6 +216,15 @@ def _name(members: list[Member], layouts: Mapping[str, Layout], taken: set[str])
         count += 1
         name = f"{base}#{count}"
     return name
+
+
+def _transposed(recording: Recording) -> set[str]:
+    """Return the names of weights whose dimension 1 produces channels."""
+    return {
+        recording.values[op.args["weight"].value].name
+        for op in recording.ops
+        if op.name == "convolution" and op.args["transposed"]
+    }
 
 
 def _reasons(a: Analysis, settled: Settled) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Apply: a plan and a model in, a new, smaller, ordinary module out."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sentei.errors import PlanError
-from sentei.graph import Layout, kept
+from sentei.graph import Layout
 from sentei.graph.capture import named_tensors
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.surgery.plan import Plan
+
+# An integer attribute: path of the module, name, item of a tuple or list (else -1).
+_Place = tuple[str, str, int]
 
 
 def apply(
@@ -37,26 +40,27 @@ def apply(
             for those of the result. Changed in place.
 
     Raises:
-        PlanError: The model's tensors do not have the shapes of the traced model. Nothing has
-            been changed then.
+        PlanError: The model's tensors do not have the shapes of the traced model, or the
+            optimizer's state cannot be sliced. Nothing has been changed then.
     """
-    _check(plan, model)
-    sliced = _slice_all(plan, model)
-    if in_place:
-        small = model
+    changes = _changes(plan)
+    _check(plan, model, changes)
+    # Inference mode would make tensors that can never be trained.
+    with torch.inference_mode(mode=False):
+        sliced = _slice_all(plan, model)
         state = _sliced_state(plan, model, optimizer)
-        for tensor, (new, grad) in sliced.items():
-            tensor.grad = None
-            tensor.data = new
-            tensor.grad = grad
-    else:
-        state = _sliced_state(plan, model, optimizer)
-        memo: dict[int, Any] = {id(t): _like(t, new, grad) for t, (new, grad) in sliced.items()}
-        small = copy.deepcopy(model, memo)
-    _set_attributes(plan, small)
+        if in_place:
+            small = model
+            for tensor, (new, grad) in sliced.items():
+                tensor.grad = None
+                tensor.data = new
+                tensor.grad = grad
+        else:
+            small = copy.deepcopy(model, _replacements(model, sliced))
+    _set_attributes(small, changes)
     if optimizer is not None:
         _exchange(optimizer, model, small, state)
-    _append_history(plan, small)
+    _append_history(plan, small, changes)
     return small
 
 
@@ -107,45 +111,94 @@ class Slicer:
         return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
 
 
-def _check(plan: Plan, model: nn.Module) -> None:
-    shapes = {name: tuple(t.shape) for name, t, _ in named_tensors(model)}
-    for layout in plan.graph.layouts.values():
+def _check(plan: Plan, model: nn.Module, changes: Mapping[_Place, int]) -> None:
+    tensors = {name: tensor for name, tensor, _ in named_tensors(model)}
+    owner: dict[int, str] = {}
+    for first, layout in plan.graph.layouts.items():
         for name in layout.names:
-            if shapes.get(name) != layout.shape:
-                found = shapes.get(name, "no such tensor")
+            found = tuple(tensors[name].shape) if name in tensors else "no such tensor"
+            if found != layout.shape:
                 raise PlanError(
                     f"{name}: the plan was made for shape {layout.shape}, the model has {found}; "
                     "trace this model and plan again (a pruned model needs a plan of its own)"
                 )
+            if owner.setdefault(id(tensors[name]), first) != first:
+                raise PlanError(
+                    f"{name} and {owner[id(tensors[name])]} are one tensor of this model, but were "
+                    "two in the traced one; trace this model and plan again"
+                )
+    for (path, key, item), count in changes.items():
+        before = len(plan.graph.attributes[path, key, item])
+        found = _attribute(model, path, key, item)
+        if found != before:
+            label = key if item < 0 else f"{key}[{item}]"
+            raise PlanError(
+                f"{label} of {path or 'the model'} is {found}, expected {before} (to become "
+                f"{count}); trace this model and plan again"
+            )
+
+
+def _attribute(model: nn.Module, path: str, key: str, item: int) -> Any:  # noqa: ANN401
+    try:
+        value = getattr(model.get_submodule(path), key)
+        return value if item < 0 else value[item]
+    except (AttributeError, IndexError, TypeError):
+        return None
+
+
+def _changes(plan: Plan) -> dict[_Place, int]:
+    """Return the integer attributes that change, and their new values."""
+    keep = np.append(plan.keep, True)
+    counts = {k: int(np.count_nonzero(keep[c])) for k, c in plan.graph.attributes.items()}
+    return {k: n for k, n in counts.items() if n != len(plan.graph.attributes[k])}
 
 
 def _slice_all(plan: Plan, model: nn.Module) -> dict[Tensor, tuple[Tensor, Tensor | None]]:
     tensors = {name: t for name, t, _ in named_tensors(model)}
     slicer = Slicer(plan.keep)
-    sliced = {}
+    sliced: dict[Tensor, tuple[Tensor, Tensor | None]] = {}
+    # By all names: another model (an average of weights) may not share what the traced one does.
+    layouts = {tensors[n]: layout for layout in plan.graph.layouts.values() for n in layout.names}
     with torch.no_grad():
-        for name, layout in plan.graph.layouts.items():
-            tensor = tensors[name]
+        for tensor, layout in layouts.items():
             new = slicer.cut(tensor.detach(), layout)
             if new.shape != tensor.shape:
-                grad = None if tensor.grad is None else slicer.cut(tensor.grad, layout)
-                sliced[tensor] = (new, grad)
+                grad = tensor.grad if tensor.is_leaf else None
+                grad = None if grad is None else slicer.cut(grad, layout)
+                sliced[tensor] = (_in_format_of(tensor, new), grad)
     return sliced
+
+
+def _in_format_of(old: Tensor, new: Tensor) -> Tensor:
+    """Return ``new`` channels last if ``old`` is; selecting forgets it."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(old.dim())
+    if last is None or old.is_contiguous() or not old.is_contiguous(memory_format=last):
+        return new
+    return new.contiguous(memory_format=last)
+
+
+def _replacements(
+    model: nn.Module, sliced: dict[Tensor, tuple[Tensor, Tensor | None]]
+) -> dict[int, Any]:
+    """Return what deepcopy shall put in place of tensors, by id; by itself it drops gradients."""
+    memo: dict[int, Any] = {id(t): _like(t, new, grad) for t, (new, grad) in sliced.items()}
+    for parameter in model.parameters():
+        if parameter.grad is not None and parameter not in sliced:
+            new = parameter.detach().clone()
+            memo[id(parameter)] = _like(parameter, new, parameter.grad.clone())
+    return memo
 
 
 def _like(old: Tensor, new: Tensor, grad: Tensor | None) -> Tensor:
     if isinstance(old, nn.Parameter):
-        result = nn.Parameter(new, requires_grad=old.requires_grad)
+        result: Tensor = type(old)(new, old.requires_grad)
         result.grad = grad
         return result
     return new
 
 
-def _set_attributes(plan: Plan, small: nn.Module) -> None:
-    for (path, key, item), channels in plan.graph.attributes.items():
-        count = int(kept(channels, plan.keep).sum())
-        if count == len(channels):
-            continue
+def _set_attributes(small: nn.Module, changes: Mapping[_Place, int]) -> None:
+    for (path, key, item), count in changes.items():
         module = small.get_submodule(path)
         if item < 0:
             setattr(module, key, count)
@@ -165,6 +218,8 @@ def state_sizes(model: nn.Module) -> None:
 
 
 def _stated(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    if isinstance(module, nn.MultiheadAttention) and module._qkv_same_embed_dim:
+        yield from (("kdim", module.embed_dim), ("vdim", module.embed_dim))
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or isinstance(weight, nn.UninitializedParameter):
         if isinstance(module, _NormBase) and isinstance(module.running_mean, Tensor):
@@ -200,19 +255,27 @@ def _sliced_state(
     """Return the sliced state of every parameter of the model, by name."""
     if optimizer is None:
         return {}
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     slicer = Slicer(plan.keep)
+    layouts = {name: layout for layout in plan.graph.layouts.values() for name in layout.names}
     for name, parameter, _ in named_tensors(model):
         state = optimizer.state.get(parameter)
         if not state:
             continue
-        layout = plan.graph.layouts.get(name)
-        result[name] = {
-            key: slicer.cut(value, layout).clone()
-            if layout is not None and isinstance(value, Tensor) and value.shape == parameter.shape
-            else value
-            for key, value in state.items()
-        }
+        layout = layouts.get(name)
+        if layout is None or slicer.cut(parameter.detach(), layout).shape == parameter.shape:
+            result[name] = dict(state)
+            continue
+        result[name] = new = {}
+        for key, value in state.items():
+            is_tensor = isinstance(value, Tensor) and value.dim() > 0
+            if is_tensor and value.shape != parameter.shape:
+                raise PlanError(
+                    f"{type(optimizer).__name__} keeps {key} of shape {tuple(value.shape)} for "
+                    f"{name} of shape {tuple(parameter.shape)}, which cannot be sliced; make a new "
+                    "optimizer for the pruned model"
+                )
+            new[key] = slicer.cut(value, layout).clone() if is_tensor else value
     return result
 
 
@@ -229,9 +292,9 @@ def _exchange(
             names.setdefault(id(parameter), name)
     for group in optimizer.param_groups:
         for index, parameter in enumerate(group["params"]):
-            name = names.get(id(parameter))
-            if name is None:
+            if id(parameter) not in names:
                 continue
+            name = names[id(parameter)]
             optimizer.state.pop(parameter, None)
             group["params"][index] = new[name]
             if name in state:
@@ -241,13 +304,10 @@ def _exchange(
 # What was done, for saving ---------------------------------------------------------------------
 
 
-def _append_history(plan: Plan, small: nn.Module) -> None:
+def _append_history(plan: Plan, small: nn.Module, changes: Mapping[_Place, int]) -> None:
     """Note on the module what was removed; plain data that copies and pickles."""
     edits = dict(getattr(small, "_sentei_edits", {}))
-    for (path, key, item), channels in plan.graph.attributes.items():
-        count = int(kept(channels, plan.keep).sum())
-        if count != len(channels):
-            edits[f"{path}|{key}|{item}"] = count
+    edits |= {f"{path}|{key}|{item}": n for (path, key, item), n in changes.items()}
     history = [*getattr(small, "_sentei_history", []), {k: list(v) for k, v in plan.removed.items()}]
     vars(small)["_sentei_edits"] = edits
     vars(small)["_sentei_history"] = history

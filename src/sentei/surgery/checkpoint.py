@@ -13,6 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from sentei import __version__
 from sentei.errors import CheckpointError, ModelError, UnknownNameError
 from sentei.graph.capture import Kind, named_tensors
 from sentei.models import build_from_source
@@ -133,8 +133,9 @@ def load_pretrained(
     model = _build(directory, config, factory, trust_code=trust_code)
     _check_fit(directory, model, config)
     _set_edits(directory, model, config.edits)
+    taken: set[int] = set()
     for stored in config.tensors:
-        _set_tensor(model, stored, tensors[stored.names[0]])
+        _set_tensor(model, stored, tensors[stored.names[0]], taken)
     state_sizes(model)
     vars(model)["_sentei_edits"] = dict(config.edits)
     vars(model)["_sentei_history"] = config.history
@@ -214,7 +215,7 @@ def _configuration(
         source = {"spec": source, "kwargs": {}}
     config = {
         "format_version": FORMAT_VERSION,
-        "sentei": __version__,
+        "sentei": version("sentei"),
         "torch": torch.__version__,
         "source": None if source is None else dict(source),
         "sha256": sha256,
@@ -287,10 +288,10 @@ def _read_config(path: Path) -> _Config:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{path} is torn ({error}); copy or save it again") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
+    written = document.get("format_version") if isinstance(document, dict) else None
+    if written != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format version {version}, this sentei ({__version__}) reads version "
+            f"{path} has format version {written}, this sentei ({version('sentei')}) reads version "
             f"{FORMAT_VERSION}; use the sentei that wrote it, or save the network again"
         )
     fields = set(_Config.__dataclass_fields__)
@@ -331,7 +332,8 @@ def _read_tensors(path: Path, config: _Config, device: torch.device | str) -> di
             f"{path} holds other tensors than {CONFIG_NAME} states: {', '.join(odd[:3])} "
             f"({len(odd)} differ); copy or save both files again"
         )
-    return tensors
+    # In memory of torch's own: kernels round differently where the file leaves a tensor unaligned.
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _build(
@@ -391,21 +393,18 @@ def _three(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _slots(model: nn.Module, name: str, kind: Kind) -> tuple[dict[str, Tensor | None], str]:
+def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, key = name.rpartition(".")
-    owner = model.get_submodule(path)
-    # Both dicts hold the same kind of thing; their stubs differ.
-    slots: Any = owner._parameters if kind == "param" else owner._buffers
-    return slots, key
+    return model.get_submodule(path), key
 
 
 def _has_slot(model: nn.Module, name: str, kind: Kind) -> bool:
     """Return whether the model has a place for a tensor, maybe holding None."""
     try:
-        slots, key = _slots(model, name, kind)
+        owner, key = _owner(model, name)
     except AttributeError:
         return False
-    return key in slots
+    return key in (owner._parameters if kind == "param" else owner._buffers)
 
 
 def _set_edits(directory: Path, model: nn.Module, edits: Mapping[str, int]) -> None:
@@ -429,14 +428,21 @@ def _set_edits(directory: Path, model: nn.Module, edits: Mapping[str, int]) -> N
         setattr(module, key, new if isinstance(new, int) else type(old)(new))
 
 
-def _set_tensor(model: nn.Module, stored: _Stored, tensor: Tensor) -> None:
-    """Put one tensor under all its names, keeping what the class noted on its own."""
-    slots, key = _slots(model, stored.names[0], stored.kind)
-    old = slots[key]
-    if stored.kind == "param":
-        tensor = nn.Parameter(tensor, requires_grad=stored.trainable)
-    if old is not None:
-        vars(tensor).update(vars(old))
+def _set_tensor(model: nn.Module, stored: _Stored, tensor: Tensor, taken: set[int]) -> None:
+    """Put one tensor under all its names; ``taken`` are the ids of those already set.
+
+    The class's own tensors are filled where there are some: modules may refer to them elsewhere
+    (an LSTM does).
+    """
+    owner, key = _owner(model, stored.names[0])
+    old = getattr(owner, key)
+    if old is None or id(old) in taken:
+        new = nn.Parameter(tensor, stored.trainable) if stored.kind == "param" else tensor
+    else:
+        old.data = tensor
+        new = old.requires_grad_(stored.trainable)
+    taken.add(id(new))
     for name in stored.names:
-        slots, key = _slots(model, name, stored.kind)
-        slots[key] = tensor
+        owner, key = _owner(model, name)
+        if getattr(owner, key) is not new:
+            setattr(owner, key, new)

@@ -31,6 +31,14 @@ _STATISTICS = frozenset(
     }
 )  # fmt: skip
 _IN_PLACE = frozenset({"__setitem__", "__iadd__", "__imul__", "__isub__", "__itruediv__"})
+# Views compute nothing, and writing through one must reach its base: they run as they are.
+_VIEWS = frozenset(
+    {
+        "__getitem__", "view", "transpose", "permute", "narrow", "chunk", "split", "unbind",
+        "select", "squeeze", "unsqueeze", "expand", "expand_as", "flatten", "t", "detach",
+        "movedim", "swapaxes", "unflatten", "view_as", "tensor_split", "diagonal", "unfold",
+    }
+)  # fmt: skip
 _SHAPE_ONLY = frozenset(
     {
         "__get__", "dim", "is_floating_point", "__set__", "device", "size", "numel", "nelement",
@@ -87,15 +95,16 @@ class _Masking(TorchFunctionMode):
         if name in _SHAPE_ONLY:
             return func(*args, **kwargs)
         call = self._next(name)
-        in_place = (
-            name in _IN_PLACE
+        as_it_is = (
+            name in _VIEWS
+            or name in _IN_PLACE
             or (name.endswith("_") and not name.endswith("__"))
             or kwargs.get("inplace") is True
             or (name in ("relu", "relu6", "silu", "hardtanh", "elu", "leaky_relu", "mish",
                          "hardswish", "hardsigmoid", "dropout", "celu", "selu", "threshold")
                 and args[1:] and args[-1] is True)
         )  # fmt: skip
-        if in_place:
+        if as_it_is:
             return func(*args, **kwargs)
         values = iter(call.tensors)
         stays = [self.stays(next(values, -1)) for _ in tensors_in((args, kwargs))]
@@ -113,7 +122,8 @@ class _Masking(TorchFunctionMode):
             expected = calls[self.calls].function if self.calls < len(calls) else "the end"
             raise VerificationError(
                 f"the model ran differently than when it was traced: call {self.calls} is "
-                f"{name!r}, it was {expected!r}; trace it with inputs that take the same path"
+                f"{name!r}, it was {expected!r}; trace it in the mode (train or eval) it runs in, with "
+                "inputs that take the same path"
             )
         self.calls += 1
         return calls[self.calls - 1]
@@ -128,11 +138,7 @@ class _Masking(TorchFunctionMode):
                     if not stay.all():
                         found[dim] = torch.from_numpy(stay)
             self._stays[value] = found
-            self._inner(value)
         return self._stays[value]
-
-    def _inner(self, value: int) -> None:
-        """Input channels of a grouped convolution vanish with their activations."""
 
     def _compact(self, func: Any, name: str, arguments: Any, values: Any) -> Any:
         stays, results = values

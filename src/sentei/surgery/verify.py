@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -51,17 +52,17 @@ def verify(
     Raises:
         VerificationError: They differ by more; the message says by how much.
     """
-    dense, pruned = (copy.deepcopy(m).double().eval() for m in (model, small))
     arguments = as_inputs(inputs)
     if tolerance is None:
         tolerance = 1e-4 if _computes_in_float32(plan) else 1e-9
-    expected, expected_grads = _run(mask(plan, dense), arguments)
-    found, found_grads = _run(pruned, arguments)
+    with torch.inference_mode(mode=False):
+        dense, pruned = (copy.deepcopy(m).double().eval() for m in (model, small))
+        expected, expected_grads = _run(mask(plan, dense), arguments)
+        found, found_grads = _run(pruned, arguments)
     if len(expected) != len(found):
         raise VerificationError(f"the pruned network returns {len(found)} tensors, not {len(expected)}")
-    output_error = max((_distance(e, f) for e, f in zip(expected, found, strict=True)), default=0.0)
-    pairs = zip(expected_grads, found_grads, strict=True)
-    gradient_error = max((_distance(e, f) for e, f in pairs), default=0.0)
+    output_error = _largest(expected, found)
+    gradient_error = _largest(expected_grads, found_grads)
     # Written so that NaN fails too.
     if not (output_error <= tolerance and gradient_error <= tolerance):
         raise VerificationError(
@@ -84,7 +85,7 @@ def _computes_in_float32(plan: Plan) -> bool:
 
 def _run(model: nn.Module, inputs: Any) -> tuple[list[Tensor], list[Tensor]]:
     def prepare(tensor: Tensor) -> Tensor:
-        tensor = tensor.detach()
+        tensor = tensor.detach().clone()
         return tensor.double().requires_grad_() if tensor.is_floating_point() else tensor
 
     with torch.enable_grad():
@@ -99,9 +100,15 @@ def _run(model: nn.Module, inputs: Any) -> tuple[list[Tensor], list[Tensor]]:
             total = total + (tensor.double() * weights.to(tensor.device)).sum()
         grads: list[Tensor] = []
         if leaves and total.requires_grad:
-            found = torch.autograd.grad(total, leaves, allow_unused=True)
-            grads = [g for g in found if g is not None]
+            grads = list(
+                torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+            )
     return [t.detach() for t in out], grads
+
+
+def _largest(expected: list[Tensor], found: list[Tensor]) -> float:
+    """Return the largest distance of all pairs; NaN if one is, which ``max`` would hide."""
+    return float(np.max([_distance(e, f) for e, f in zip(expected, found, strict=True)], initial=0))
 
 
 def _distance(expected: Tensor, found: Tensor) -> float:

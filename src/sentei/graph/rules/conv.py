@@ -45,19 +45,17 @@ def _grouped(a: Analysis, op: Op, x: IntArray | None, *, transposed: bool) -> In
     """
     weight: Ref = op.args["weight"]
     groups: int = op.args["groups"]
-    kernel = a.dims(weight)
-    first, second = kernel[0], kernel[1]
-    assert first is not None
-    assert second is not None
+    first, second = a.dims(weight)[:2]
+    num_first, num_second = a.shape(weight)[:2]
     # Dimension 0 of the weight holds one side of the groups, dimension 1 the other.
     if transposed:
         a.equate(first, x)
-        out = a.fresh(groups * len(second))
-        inner, outer = out.reshape(groups, -1), first.reshape(groups, -1)
+        out: IntArray | None = a.fresh(groups * num_second)
+        inner, outer = _rows(out, num_second), _rows(first, num_first // groups)
     else:
-        x = np.zeros(groups * len(second), np.int64) if x is None else x
+        x = np.zeros(groups * num_second, np.int64) if x is None else x
         out = first
-        inner, outer = x.reshape(groups, -1), first.reshape(groups, -1)
+        inner, outer = _rows(x, num_second), _rows(first, num_first // groups)
     (stated,) = a.provenance(op, [groups])
     if inner.shape[1] == 1 or outer.shape[1] == 1:
         rows = a.fresh(groups)
@@ -69,7 +67,9 @@ def _grouped(a: Analysis, op: Op, x: IntArray | None, *, transposed: bool) -> In
     a.fix(stated, op)
     a.partition(outer, op)
     a.partition(inner, op)
-    if a.is_parameter(weight):
+    if second is None:
+        a.freeze(inner, op, "channels inside a group of a convolution stay together")
+    elif a.is_parameter(weight):
         # Which positions stay differs from row to row: ``dependent`` says which, not the atoms.
         a.freeze(second, op, "positions of a kernel are no channels")
         rows_of = np.repeat(np.arange(groups), outer.shape[1])
@@ -78,6 +78,10 @@ def _grouped(a: Analysis, op: Op, x: IntArray | None, *, transposed: bool) -> In
     else:
         a.atoms.equate(inner, second[None, :])
     return out
+
+
+def _rows(atoms: IntArray | None, length: int) -> IntArray:
+    return np.zeros((1, length), np.int64) if atoms is None else atoms.reshape(-1, length)
 
 
 @rule("im2col")

@@ -1,0 +1,97 @@
+"""Which widths each group may have: floor, rounding and rows."""
+
+# Shapes: G = groups, W = widths a group may have.
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentei.errors import PruningError
+from sentei.graph import Graph, Group
+from sentei.index.atoms import IntArray
+
+RoundTo = int | Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """The widths each group may have.
+
+    Attributes:
+        choices: For every group its widths, ascending, G arrays [W]; the last is the whole group.
+        notes: What the rules keep from being pruned, in words.
+    """
+
+    choices: tuple[IntArray, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def num_allocations(self) -> float:
+        """Number of different allocations; may be infinite."""
+        with np.errstate(over="ignore"):
+            return float(np.prod([float(len(c)) for c in self.choices]))
+
+
+def make_grid(graph: Graph, *, round_to: RoundTo, floor: float) -> Grid:
+    """Return the widths each group may have.
+
+    A pruned group has a width that is a multiple of ``round_to`` and of its number of rows, and
+    at least the share ``floor`` of what it was. A group that stays whole keeps its width.
+
+    Raises:
+        ValueError: ``floor`` is not in [0, 1], or ``round_to`` is below 1.
+        UnknownNameError: ``round_to`` names a group that does not exist.
+    """
+    if not 0 <= floor <= 1:
+        raise ValueError(f"floor={floor}; expected a share of the width in [0, 1]")
+    multiples = _multiples(graph, round_to)
+    choices = [_choices(g, multiples[g.index], floor) for g in graph.groups]
+    held = [
+        g.name
+        for g, own in zip(graph.groups, choices, strict=True)
+        if len(own) == 1 < len(_choices(g, 1, floor))
+    ]
+    notes: tuple[str, ...] = ()
+    if held:
+        names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
+        notes = (f"{names}: no multiple of round_to={round_to} below the width; kept whole",)
+    return Grid(choices=tuple(choices), notes=notes)
+
+
+def _multiples(graph: Graph, round_to: RoundTo) -> list[int]:
+    named = round_to if isinstance(round_to, Mapping) else {g.name: round_to for g in graph.groups}
+    found = [1] * len(graph.groups)
+    for name, value in named.items():
+        if value < 1:
+            raise ValueError(f"round_to={value} for {name}; expected at least 1")
+        found[graph[name].index] = value
+    return found
+
+
+def _choices(group: Group, multiple: int, floor: float) -> IntArray:
+    step = math.lcm(multiple, group.num_rows)
+    # What floating point adds to 0.1 * 30 must not add a channel.
+    lowest = max(math.ceil(floor * group.width - 1e-9), group.smallest)
+    return np.append(np.arange(-(-lowest // step) * step, group.width, step), group.width)
+
+
+def check_widths(graph: Graph, widths: IntArray) -> None:
+    """Refuse widths that the groups cannot have.
+
+    Raises:
+        PruningError: The number of widths is wrong, or a group cannot have its width.
+    """
+    if widths.shape != (len(graph.groups),):
+        raise PruningError(
+            f"widths have shape {list(widths.shape)}; expected one for each of the "
+            f"{len(graph.groups)} groups"
+        )
+    for group, width in zip(graph.groups, widths.tolist(), strict=True):
+        if not group.smallest <= width <= group.width or width % group.num_rows:
+            rows = f", a multiple of {group.num_rows}" if group.num_rows > 1 else ""
+            raise PruningError(
+                f"{group.name}: width {width} is not possible; choose one from {group.smallest} "
+                f"to {group.width}{rows}"
+            )

@@ -1,0 +1,115 @@
+"""The application: its commands, and what becomes of answers, errors and interrupts."""
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from sentei import __version__
+from sentei.cli.answer import Answer
+from sentei.cli.bench import bench
+from sentei.cli.export import export
+from sentei.cli.groups import groups
+from sentei.cli.listing import list_names
+from sentei.cli.prune import prune
+from sentei.cli.report import report
+from sentei.cli.score import score
+from sentei.errors import PruningError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_FLAGS = ("--json", "--debug")
+_HELP = """Make trained networks smaller: prune channels to a budget, prove that the result is
+right, train it again, and measure what was gained.
+
+```console
+sentei prune resnet20 --data digits --target macs=0.5
+sentei groups timm:resnet50 --why layer2.0.conv1
+sentei bench runs/first/dense runs/first/model --runtime eager,onnxruntime
+```
+"""
+_EPILOGUE = """Every command takes `--json`: one JSON document on standard output and nothing else,
+errors included; and `--debug`: where in the code an error was raised.
+"""
+
+
+def make_app() -> App:
+    """Return the application with all its commands."""
+    app = App(
+        name="sentei",
+        version=__version__,
+        help=_HELP,
+        help_format="markdown",
+        help_epilogue=_EPILOGUE,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+        exit_on_error=False,
+        print_error=False,
+    )
+    for command in (prune, groups, score, bench, export, report):
+        app.command(command)
+    app.command(list_names, name="list")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0: done. 2: something the user can correct. 130: interrupted.
+
+    Args:
+        arguments: What follows the name of the program; None takes that of the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        with _own_standard_output(as_json):
+            answer = make_app()([token for token in given if token not in _FLAGS])
+    except KeyboardInterrupt:
+        _complain(
+            "interrupted; what was finished is kept: run the same command again to go on",
+            kind="KeyboardInterrupt",
+            as_json=as_json,
+        )
+        return EXIT_INTERRUPTED
+    except (PruningError, ValueError, CycloptsError) as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        _complain(_message(error), kind=type(error).__name__, as_json=as_json)
+        return EXIT_ERROR
+    if isinstance(answer, Answer):
+        _print(answer, as_json=as_json)
+    return 0
+
+
+@contextlib.contextmanager
+def _own_standard_output(as_json: bool) -> Iterator[None]:
+    """Keep what libraries print away from the document."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def _message(error: Exception) -> str:
+    """Return the message without the name of a class."""
+    return " ".join(str(error).split()) if isinstance(error, CycloptsError) else str(error)
+
+
+def _complain(message: str, *, kind: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": {"kind": kind, "message": message}}))
+    else:
+        Console(stderr=True, highlight=False).print(
+            "sentei: ", message, sep="", markup=False, soft_wrap=True
+        )
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer.document, allow_nan=False))
+    else:
+        Console(highlight=False).print(answer.shown)

@@ -1,0 +1,77 @@
+"""Stages and epochs on standard error: bars on a terminal, lines elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from sentei import pipeline
+
+if TYPE_CHECKING:
+    from sentei.pipeline import Event, Listener, StageEvent
+    from sentei.train import Progress as Step
+
+
+@contextmanager
+def watching() -> Iterator["Listener"]:
+    """Show what a run does, on standard error, as long as the ``with`` block runs."""
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield _Watcher(console, bars).listen
+
+
+class _Watcher:
+    """Draws events; holds the bar of the phase that runs."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        self.console = console
+        self.bars = bars
+        self.phase = ""
+        self.task = TaskID(0)
+
+    def listen(self, event: "Event") -> None:
+        if isinstance(event, pipeline.StageEvent):
+            self._turn(event)
+        else:
+            self._advance(event)
+
+    def _turn(self, event: "StageEvent") -> None:
+        self._close()
+        if event.state == "begin":
+            self._open(event.stage, total=None)
+        else:
+            words = "done earlier" if event.state == "kept" else f"{event.seconds:.1f} s"
+            self.console.print(f"{event.stage}: {words}")
+
+    def _advance(self, event: "Step") -> None:
+        if event.phase != self.phase:
+            self._close()
+            self._open(event.phase, total=event.num_epochs * event.num_steps)
+        self.bars.update(
+            self.task,
+            completed=(event.epoch - 1) * event.num_steps + event.step,
+            note=f"epoch {event.epoch}/{event.num_epochs}, loss {event.loss:.3f}",
+        )
+        is_epoch = event.phase != "evaluate" and event.step == event.num_steps
+        if is_epoch and not self.console.is_terminal:
+            self.console.print(
+                f"{event.phase}: epoch {event.epoch} of {event.num_epochs}, "
+                f"loss {event.loss:.3f}, {event.seconds:.0f} s"
+            )
+
+    def _open(self, phase: str, *, total: int | None) -> None:
+        self.phase = phase
+        self.task = self.bars.add_task(phase, total=total, note="")
+
+    def _close(self) -> None:
+        if self.phase:
+            self.bars.remove_task(self.task)
+            self.phase = ""

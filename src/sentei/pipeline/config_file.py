@@ -1,0 +1,134 @@
+"""TOML in, a frozen configuration out; what is not known is refused."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sentei.allocate import Budget
+from sentei.errors import CheckpointError, PruningError, UnknownNameError
+from sentei.pipeline.config import RunConfig
+from sentei.registry import did_you_mean
+
+T = TypeVar("T")
+
+
+class ConfigError(PruningError):
+    """A configuration has an unknown key, a wrong type, or a number out of range."""
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Return the tables of a TOML file; :func:`config_from_mapping` checks them.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}); check the path"
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CheckpointError(f"{path}: is no TOML ({error}); correct it there") from error
+
+
+def config_from_mapping(values: Mapping[str, Any], *, origin: str) -> RunConfig:
+    """Return the configuration that nested mappings describe.
+
+    Args:
+        values: Fields of :class:`RunConfig`; a nested one is a mapping, and ``budget`` may be a
+            text such as ``"macs=0.5"``. Fields of a recipe that are not given keep its defaults.
+        origin: Where they come from, for messages.
+
+    Raises:
+        UnknownNameError: a key does not exist.
+        ConfigError: a field is missing, has a wrong type, or is out of range.
+        BudgetError: the budget is none.
+    """
+    return _decode_fields(RunConfig, values, origin, "")
+
+
+def _decode_fields(kind: type[T], values: Any, origin: str, where: str) -> T:  # noqa: ANN401
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{origin}: {where} is {values!r}, expected a table of its fields")
+    hints = typing.get_type_hints(kind)
+    prefix = f"{where}." if where else ""
+    for key in values:
+        if key not in hints:
+            raise UnknownNameError(
+                f"{origin}: unknown key {prefix}{key}.{did_you_mean(key, hints)}"
+            )
+    defaults = _defaults(kind)
+    missing = [f"{prefix}{name}" for name in hints if name not in values and name not in defaults]
+    if missing:
+        raise ConfigError(f"{origin}: {', '.join(missing)} is missing; give a value")
+    given = {
+        key: _decode(hints[key], value, origin, f"{prefix}{key}", default=defaults.get(key))
+        for key, value in values.items()
+    }
+    try:
+        return kind(**{**defaults, **given})
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {where or 'configuration'}: {error}") from error
+
+
+def _defaults(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    found = {}
+    for item in dataclasses.fields(kind):
+        if item.default is not dataclasses.MISSING:
+            found[item.name] = item.default
+        elif item.default_factory is not dataclasses.MISSING:
+            found[item.name] = item.default_factory()
+    return found
+
+
+def _decode(hint: Any, value: Any, origin: str, where: str, *, default: Any) -> Any:  # noqa: ANN401
+    if typing.get_origin(hint) is types.UnionType:
+        inner = typing.get_args(hint)[0]
+        return None if value is None else _decode(inner, value, origin, where, default=None)
+    if hint is Budget and isinstance(value, str):
+        return Budget.parse(value)
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+            fields = {f.name: getattr(default, f.name) for f in dataclasses.fields(default)}
+            value = {**fields, **value}
+        return _decode_fields(hint, value, origin, where)
+    return _decode_leaf(hint, value, f"{origin}: {where} is {value!r}")
+
+
+def _decode_leaf(hint: Any, value: Any, found: str) -> Any:  # noqa: ANN401
+    """Return a value of a type without fields; ``found`` begins the message where it is none."""
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if value in choices:
+            return value
+        raise ConfigError(f"{found}, no choice.{did_you_mean(str(value), choices)}")
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ConfigError(f"{found}, expected a list of strings")
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{found}, expected {hint.__name__}")
+    return value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the values of ``over`` put in, table by table.
+
+    Example:
+        >>> merge({"seed": 1, "recover": {"epochs": 3}}, {"recover": {"seed": 2}})
+        {'seed': 1, 'recover': {'epochs': 3, 'seed': 2}}
+    """
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return result

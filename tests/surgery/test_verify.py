@@ -1,0 +1,115 @@
+"""Verify accepts what is right and refuses what is not."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sentei.errors import VerificationError
+from sentei.graph import trace
+from sentei.surgery import Plan, apply, plan_removal, verify
+from tests.support import nets
+from tests.support.compare import some_removal, tensors
+
+
+def pruned(name: str) -> tuple[nets.Case, Plan, nn.Module]:
+    case = nets.case(name)
+    graph = trace(case.model, case.inputs)
+    plan = plan_removal(graph, some_removal(graph))
+    return case, plan, apply(plan, case.model)
+
+
+@pytest.mark.parametrize("name", nets.NAMES)
+def test_right_networks_pass(name: str) -> None:
+    case, plan, small = pruned(name)
+
+    result = verify(case.model, small, plan, case.inputs)
+
+    assert max(result.output_error, result.gradient_error) < result.tolerance == 1e-9
+
+
+def test_permuted_channels_are_found() -> None:
+    case, plan, small = pruned("plain")
+    with torch.no_grad():
+        weight = tensors(small)["conv2.weight"]
+        weight[:] = weight[:, [1, 0, 2]]
+
+    with pytest.raises(VerificationError, match="differs from the masked original by"):
+        verify(case.model, small, plan, case.inputs)
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_error_in_gradients_alone_is_found(context: Callable[[], Any]) -> None:
+    case, plan, small = pruned("plain")
+
+    class Detached(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return small(x.detach()) + 0 * x.sum()
+
+    with (
+        context(),
+        pytest.raises(VerificationError, match=r"by 0.00e\+00 \(outputs\) and 1.00e\+00"),
+    ):
+        verify(case.model, Detached(), plan, nets.example(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_nan_in_one_of_several_outputs_is_found(place: int) -> None:
+    case, plan, small = pruned("nested outputs")
+    with torch.no_grad():
+        tensors(small)[f"heads.{place}.bias"].fill_(float("nan"))
+
+    with pytest.raises(VerificationError, match="differs from the masked original by nan"):
+        verify(case.model, small, plan, case.inputs)
+
+
+class Wrapped(nn.Module):
+    """Returns what a function makes of the output."""
+
+    def __init__(self, model: nn.Module, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:  # noqa: ANN401 - whatever the function returns
+        return self.function(self.model(x))
+
+
+def test_another_number_of_outputs_is_named() -> None:
+    case, plan, small = pruned("plain")
+
+    with pytest.raises(VerificationError, match="returns 2 tensors, not 1"):
+        verify(case.model, Wrapped(small, lambda y: (y, y)), plan, case.inputs)
+
+
+def test_another_shape_is_named() -> None:
+    case, plan, small = pruned("plain")
+
+    with pytest.raises(VerificationError, match=r"has shape \(2, 3\), expected \(2, 4\)"):
+        verify(case.model, Wrapped(small, lambda y: y[:, :3]), plan, case.inputs)
+
+
+def test_neither_network_is_changed() -> None:
+    case, plan, small = pruned("residual")
+    for model in (case.model, small):
+        model.float().train()
+    states = [copy.deepcopy(m.state_dict()) for m in (case.model, small)]
+
+    verify(case.model, small, plan, case.inputs.float())
+
+    for model, state in zip((case.model, small), states, strict=True):
+        torch.testing.assert_close(dict(model.state_dict()), dict(state), rtol=0, atol=0)
+        assert all(m.training for m in model.modules())
+
+
+def test_tolerance_is_looser_where_the_model_casts_down() -> None:
+    case = nets.case("plain")
+    model = Wrapped(case.model, lambda y: y.to(torch.float32).softmax(1))
+    plan = plan_removal(trace(model, case.inputs), {"model.conv1": [1]})
+
+    result = verify(model, apply(plan, model), plan, case.inputs)
+
+    assert result.tolerance == 1e-4
