@@ -198,7 +198,8 @@ def page(rows: Sequence[Row]) -> str:
         f"Half of the channels of every layer are removed, those of least L1 norm. Both tools run "
         f"in turn in one process a network, CPU seconds on one core, median of {REPEATS} runs. "
         "*Whole*: trace, plan and apply from nothing. *Step*: score, plan and apply where the "
-        "graph (Torch-Pruning: its pruner) is there, as in iterative pruning.",
+        "graph (Torch-Pruning: its pruner) is there, as in iterative pruning. Both change the "
+        "network in place.",
         "*Right* means: forward runs, and the result equals that of the original with every "
         "removed weight set to zero (norms over channels leave removed channels out), in "
         "float64, to 1e-6. This check is the same for both tools and uses neither: surviving "

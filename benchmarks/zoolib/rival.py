@@ -1,6 +1,6 @@
 """Torch-Pruning and sentei on one network: seconds, memory, and which of the two is right.
 
-Both remove half of the channels of every layer, those of least L1 norm. What is right is judged
+Both remove half of the channels of every layer, those of least L1 norm, in place. What is right is judged
 for both by the same means, which knows nothing of either: every weight is a number that occurs
 once, so the weights that survive are found in the original by their values; all others are set
 to zero there, norms over channels leave them out, and the original must then compute what the
@@ -47,12 +47,13 @@ def halves(graph: Graph) -> IntArray:
 
 
 def sentei_step(graph: Graph, model: nn.Module) -> nn.Module:
-    """Return the pruned network, from a graph that is traced."""
-    return apply(plan_widths(graph, score(graph, "l1"), halves(graph)), model)
+    """Return the pruned network, from a graph that is traced. Changes ``model``."""
+    plan = plan_widths(graph, score(graph, "l1", model=model), halves(graph))
+    return apply(plan, model, in_place=True)
 
 
 def sentei_whole(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
-    """Return the pruned network, from nothing."""
+    """Return the pruned network, from nothing. Changes ``model``."""
     return sentei_step(trace(model, inputs), model)
 
 
@@ -238,7 +239,8 @@ def race(task: str) -> dict[str, Any]:
         for tool in tools:
             own = copy.deepcopy(built.model)
             _time(seconds, f"{tool} whole", partial(TOOLS[tool], own, built.inputs))
-        _time(seconds, "sentei step", partial(sentei_step, graph, built.model))
+        own = copy.deepcopy(built.model)
+        _time(seconds, "sentei step", partial(sentei_step, graph, own))
         if who == "both":
             pruner = rival_pruner(copy.deepcopy(built.model), built.inputs)
             _time(seconds, "torch-pruning step", partial(rival_step, pruner))

@@ -16,7 +16,6 @@ from typing import Any
 from benchmarks.zoolib.check import read_memory
 
 _POLL_SECONDS = 0.05
-_PATIENCE = 5
 Work = Callable[[str], Mapping[str, Any]]
 
 
@@ -25,11 +24,13 @@ class Limits:
     """What one network may use.
 
     Attributes:
-        seconds: CPU time, > 0; five times as much wall-clock time.
+        seconds: CPU time, > 0.
+        patience: Wall-clock time is limited to this multiple of it, >= 1.
         memory_bytes: Resident memory of its process, > 0.
     """
 
     seconds: float = 300.0
+    patience: float = 5.0
     memory_bytes: int = 8 << 30
 
 
@@ -54,7 +55,7 @@ class _Job:
             return record
         wall = time.monotonic() - self.start
         if cpu_seconds(self.process.pid or 0) > self.limits.seconds or (
-            wall > _PATIENCE * self.limits.seconds
+            wall > self.limits.patience * self.limits.seconds
         ):
             return self._kill("time", f"more than {self.limits.seconds:.0f} s")
         used = read_memory("VmRSS", self.process.pid or 0)

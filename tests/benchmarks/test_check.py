@@ -1,5 +1,7 @@
 """The zoo's check passes what is right and catches what is wrong."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -41,7 +43,7 @@ def test_half_of_every_group_is_removed() -> None:
 def test_a_wrongly_sliced_network_is_a_silent_error() -> None:
     model, inputs = small_network(), (torch.randn(2, 3, 6, 6),)
     plan = random_plan(trace(model, inputs))
-    small = apply(plan, model)
+    small: Any = apply(plan, model)
     with torch.no_grad():
         small[0].weight[[0, 1]] = small[0].weight[[1, 0]]
     with pytest.raises(SilentError, match="differs from the masked original"):
@@ -73,7 +75,8 @@ def test_building_leaves_the_random_state_as_it_was() -> None:
 def test_nothing_is_constant_after_randomising() -> None:
     network = small_network()
     assert all(bool(p.unique().numel() > 1) for p in network.parameters())
-    norm = network[1]
+    parts: Any = network
+    norm = parts[1]
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_mean.unique().numel() == 8

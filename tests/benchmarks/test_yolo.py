@@ -1,5 +1,7 @@
 """The detectors of the zoo are the published ones: same numbers of parameters."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def test_the_anchor_free_head_predicts_one_box_a_cell() -> None:
 
 
 def test_boxes_of_equal_logits_are_centred_on_their_cells() -> None:
-    network = build_yolo(CONFIGS["v8n"]).eval()
+    network: Any = build_yolo(CONFIGS["v8n"]).eval()
     for parameter in network.model[-1].cv2.parameters():
         torch.nn.init.zeros_(parameter)
     (found,) = network(torch.randn(1, 3, 64, 64))

@@ -61,7 +61,7 @@ def test_directory_of_other_files_is_refused(quick: RunConfig) -> None:
     Path(quick.output).mkdir()
     (Path(quick.output) / "thesis.txt").write_text("mine")
 
-    with pytest.raises(CheckpointError, match="holds thesis.txt and no run"):
+    with pytest.raises(CheckpointError, match=r"holds thesis\.txt and no run"):
         reopened(quick)
 
 
@@ -77,7 +77,7 @@ def test_fresh_deletes_the_run_and_nothing_else(quick: RunConfig) -> None:
     (Path(quick.output) / "model").mkdir()
     (Path(quick.output) / "thesis.txt").write_text("mine")
 
-    with pytest.raises(CheckpointError, match="thesis.txt"):
+    with pytest.raises(CheckpointError, match=r"thesis\.txt"):
         open_journal(Path(quick.output), quick, listener=silence, fresh=True)
 
     assert [p.name for p in Path(quick.output).iterdir()] == ["thesis.txt"]
@@ -88,7 +88,7 @@ def test_damaged_state_is_refused(quick: RunConfig, content: str) -> None:
     reopened(quick)
     (Path(quick.output) / "state.json").write_text(content)
 
-    with pytest.raises(CheckpointError, match="state.json cannot be read as the state of a run"):
+    with pytest.raises(CheckpointError, match=r"state\.json cannot be read as the state of a run"):
         reopened(quick)
 
 

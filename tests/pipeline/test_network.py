@@ -69,7 +69,7 @@ def test_saved_network_takes_no_other_weights(tmp_path: Path) -> None:
 
 
 def test_missing_directory_is_called_one(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="there is no directory .*nowhere"):
+    with pytest.raises(UnknownNameError, match=r"there is no directory .*nowhere"):
         load_network(str(tmp_path / "nowhere"))
 
 

@@ -108,7 +108,7 @@ HANDS = {
         },
     ),
     "transposed 1d": Hand(
-        removed={"up2": [1, 2]},
+        removed={"up1": [1, 2]},
         small=lambda: nets.TransposedNet(1, 3),
         cuts={
             "up1.weight": {1: [0, 3, 4]},
@@ -118,7 +118,7 @@ HANDS = {
         },
     ),
     "transposed 3d": Hand(
-        removed={"up2": [0]},
+        removed={"up1": [0]},
         small=lambda: nets.TransposedNet(3, 4),
         cuts={
             "up1.weight": {1: [1, 2, 3, 4]},

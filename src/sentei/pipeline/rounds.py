@@ -15,6 +15,7 @@ from sentei.graph import Graph, trace
 from sentei.pipeline.config import DEFAULT_FLOOR, DEFAULT_SCOPE
 from sentei.records import summarise_scores
 from sentei.surgery import Plan, Verification, apply, plan_removal, verify
+from sentei.train.checks import preserve_modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +81,22 @@ def prune_round(
     Raises:
         PruningError: a stage fails; its message says why and what to do.
     """
-    graph = trace(model, inputs, protect=selection.protect)
-    if scoring_device is not None:
-        model.to(scoring_device)
-    scores = score(graph, selection.criterion, batches=batches)
-    if scoring_device is not None:
-        model.cpu()
-    allocation = allocate(
-        graph,
-        scores,
-        budget=budget,
-        scope=selection.scope,
-        round_to=selection.round_to,
-        floor=selection.floor,
-    )
+    with preserve_modes(model):
+        model.eval()  # verification runs in this mode, and has to follow the path that was traced
+        graph = trace(model, inputs, protect=selection.protect)
+        if scoring_device is not None:
+            model.to(scoring_device)
+        scores = score(graph, selection.criterion, batches=batches)
+        if scoring_device is not None:
+            model.cpu()
+        allocation = allocate(
+            graph,
+            scores,
+            budget=budget,
+            scope=selection.scope,
+            round_to=selection.round_to,
+            floor=selection.floor,
+        )
     chosen = plan_widths(graph, scores, allocation.widths)
     small = apply(chosen, model)
     verification = verify(model, small, chosen, inputs)
