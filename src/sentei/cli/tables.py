@@ -46,16 +46,17 @@ def result(record: RunRecord, directory: Path) -> RenderableType:
         accuracies = f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"
         rows.insert(0, ("test accuracy", *accuracies, change))
     rows += [_latency_row(*pair) for pair in zip(before.latencies, after.latencies, strict=True)]
-    there = [(name, words) for name, words in FILES.items() if (directory / name).exists()]
-    files = Table.grid(padding=(0, 2))
-    for name, words in there:
-        files.add_row(Text(f"  {directory / name}"), Text(words))
+    files = [
+        Text(f"  {directory / name}: {words}")
+        for name, words in FILES.items()
+        if (directory / name).exists()
+    ]
     return Group(
         table(("", "before", "after", "change"), rows, title=record.name),
         *(Text(note) for note in record.notes),
         "",
         Text("Made:"),
-        files,
+        *files,
     )
 
 

@@ -447,11 +447,21 @@ def _taint(model: nn.Module, log: SizeLog) -> None:
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Kind]]:
-    """Yield ``(name, tensor, kind)`` of every parameter and buffer, shared ones once a name."""
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        yield name, parameter, "param"
-    for name, buffer in model.named_buffers(remove_duplicate=False):
-        yield name, buffer, "buffer"
+    """Yield ``(name, tensor, kind)`` of every parameter and buffer, shared ones once a name.
+
+    In the order of the modules; torch's own iterators walk the tree once for each kind, slowly.
+    """
+    stack: list[tuple[str, nn.Module]] = [("", model)]
+    while stack:
+        prefix, module = stack.pop()
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                yield prefix + name, parameter, "param"
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                yield prefix + name, buffer, "buffer"
+        children = [(f"{prefix}{n}.", m) for n, m in module._modules.items() if m is not None]
+        stack.extend(reversed(children))
 
 
 def _shadow(model: nn.Module, *, real: bool) -> tuple[nn.Module, dict[int, Tensor]]:
@@ -474,7 +484,8 @@ def _shadow(model: nn.Module, *, real: bool) -> tuple[nn.Module, dict[int, Tenso
 def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bool) -> Recording:
     shadow, stand_ins = _shadow(model, real=real)
     recorder = _Recorder()
-    for name, tensor, kind in named_tensors(model):
+    # Parameters first: they name the groups.
+    for name, tensor, kind in sorted(named_tensors(model), key=lambda found: found[2] == "buffer"):
         stand_in = stand_ins[id(tensor)]
         known = recorder.ids.get(id(stand_in))
         if known is None:

@@ -12,6 +12,7 @@ from sentei.train import TrainConfig
 DEFAULT_CRITERION = "taylor"
 DEFAULT_SCOPE = "global"
 DEFAULT_FLOOR = 0.1
+DEFAULT_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class RunConfig:
         scope: How channels of different groups are compared.
         round_to: Widths become multiples of it, >= 1.
         floor: Share of each group that always stays, in (0, 1].
+        tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole.
         steps: Rounds of pruning, >= 1; 1 prunes in one shot.
         step_epochs: Epochs of training after each round but the last, >= 0.
@@ -110,6 +112,7 @@ class RunConfig:
     scope: str = DEFAULT_SCOPE
     round_to: int = 1
     floor: float = DEFAULT_FLOOR
+    tolerance: float = DEFAULT_TOLERANCE
     protect: tuple[str, ...] = ()
     steps: int = 1
     step_epochs: int = 1

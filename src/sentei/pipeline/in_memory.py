@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from sentei.allocate import Budget
 from sentei.cost import Counts, measure
 from sentei.criteria import Criterion
-from sentei.pipeline.config import DEFAULT_CRITERION, DEFAULT_FLOOR, DEFAULT_SCOPE
+from sentei.pipeline.config import (
+    DEFAULT_CRITERION,
+    DEFAULT_FLOOR,
+    DEFAULT_SCOPE,
+    DEFAULT_TOLERANCE,
+)
 from sentei.pipeline.rounds import Selection, prune_round
 from sentei.surgery import Plan, Verification
 from sentei.train import EpochRecord, RunOptions, TrainConfig, fit, recalibrate_batch_norm
@@ -67,6 +72,7 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
     scope: str = DEFAULT_SCOPE,
     round_to: int = 1,
     floor: float = DEFAULT_FLOOR,
+    tolerance: float = DEFAULT_TOLERANCE,
     protect: Iterable[str] = (),
     data: Batches | None = None,
     recover: TrainConfig | None = None,
@@ -84,6 +90,7 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         scope: How channels of different groups are compared.
         round_to: Widths become multiples of it, >= 1.
         floor: Share of each group that always stays, in (0, 1].
+        tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole.
         data: Training batches (images, labels). The criterion looks at the first 256 images, and
             the batch norms of the result are measured on them anew.
@@ -113,7 +120,12 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         inputs,
         budget=limits,
         selection=Selection(
-            criterion=chosen, scope=scope, round_to=round_to, floor=floor, protect=tuple(protect)
+            criterion=chosen,
+            scope=scope,
+            round_to=round_to,
+            floor=floor,
+            tolerance=tolerance,
+            protect=tuple(protect),
         ),
         batches=None if data is None else _first(data),
     )

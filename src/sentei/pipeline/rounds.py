@@ -12,7 +12,7 @@ from sentei.allocate.allocate import plan_widths
 from sentei.criteria import Criterion, Scores, score
 from sentei.errors import PlanError
 from sentei.graph import Graph, trace
-from sentei.pipeline.config import DEFAULT_FLOOR, DEFAULT_SCOPE
+from sentei.pipeline.config import DEFAULT_FLOOR, DEFAULT_SCOPE, DEFAULT_TOLERANCE
 from sentei.records import summarise_scores
 from sentei.surgery import Plan, Verification, apply, plan_removal, verify
 from sentei.train.checks import preserve_modes
@@ -27,6 +27,7 @@ class Selection:
         scope: How channels of different groups are compared.
         round_to: Widths become multiples of it, >= 1.
         floor: Share of each group that always stays, in (0, 1].
+        tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole.
     """
 
@@ -34,6 +35,7 @@ class Selection:
     scope: str = DEFAULT_SCOPE
     round_to: int = 1
     floor: float = DEFAULT_FLOOR
+    tolerance: float = DEFAULT_TOLERANCE
     protect: tuple[str, ...] = ()
 
 
@@ -96,6 +98,7 @@ def prune_round(
             scope=selection.scope,
             round_to=selection.round_to,
             floor=selection.floor,
+            tolerance=selection.tolerance,
         )
     chosen = plan_widths(graph, scores, allocation.widths)
     small = apply(chosen, model)

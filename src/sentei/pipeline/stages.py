@@ -152,6 +152,7 @@ def _selection(shop: Workshop) -> Selection:
         round_to=config.round_to,
         # The floors of all rounds multiply to the floor of the run.
         floor=config.floor ** (1 / config.steps),
+        tolerance=config.tolerance,
         protect=config.protect,
     )
 
