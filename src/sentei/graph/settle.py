@@ -17,7 +17,8 @@ from sentei.index.atoms import BoolArray, Classes, IntArray
 from sentei.index.sizes import Expr, compare, evaluate, leaves
 
 Leaf = tuple[Any, ...]
-_TRIALS = 4
+# Two sizes of independent dimensions of width n are taken for one with probability n ** -_TRIALS.
+_TRIALS = 12
 
 
 @dataclass(kw_only=True)
@@ -217,8 +218,9 @@ def _try_sizes(
             settled.attributes.setdefault(slot.expr[1:], slot.atoms)
     _solve_differences(a, settled)
     dense = _Trial(a, settled, originals, everything)
-    for _ in range(_TRIALS):
-        trial = _Trial(a, settled, originals, _random_keep(settled, rng))
+    for number in range(_TRIALS):
+        keep = _some_removal(settled, rng, from_all=number == 0)
+        trial = _Trial(a, settled, originals, keep)
         wrong = [s for s in a.slots if trial.value(s.expr) != trial.count(s.atoms)]
         if wrong:
             if not _join_equal(a, settled, wrong):
@@ -341,26 +343,35 @@ def _freeze_flipped(a: Analysis, flipped: Iterable[tuple[Expr, Expr, str]]) -> N
                 _freeze_dim(a, leaf, f"the code branches on this size in {where}")
 
 
-def _random_keep(settled: Settled, rng: np.random.Generator) -> BoolArray:
-    """Return a random removal that keeps every partition equal: True = keep, one a class."""
-    count = len(settled.classes.frozen)
-    keep = rng.random(count) < 0.5
-    keep |= settled.classes.frozen
-    order = rng.permutation(count)
-    _, one_each = np.unique(settled.signature[order], return_index=True)
-    keep[order[one_each]] = True
+def _some_removal(
+    settled: Settled, rng: np.random.Generator, *, from_all: bool = False
+) -> BoolArray:
+    """Return a random removal that keeps every partition equal: True = keep, one a class.
+
+    Args:
+        settled: Which classes belong together.
+        rng: Chooses what goes, and how much of it.
+        from_all: Take something from everything that has more than one channel.
+    """
+
+    def count(total: int) -> int:
+        return int(rng.integers(1, max(total, 2) if from_all else total + 1))
+
+    free = rng.permutation(np.flatnonzero(~settled.classes.frozen))
+    free = free[np.argsort(settled.signature[free], kind="stable")]
+    keep = settled.classes.frozen.copy()
+    _, firsts, sizes = np.unique(settled.signature[free], return_index=True, return_counts=True)
+    for first, size in zip(firsts.tolist(), sizes.tolist(), strict=True):
+        keep[free[first : first + count(size)]] = True
     for cells in settled.balanced:
-        columns = rng.random(cells.shape[1]) < 0.5
-        columns[rng.integers(cells.shape[1])] = True
-        ranks = np.argsort(np.argsort(cells, axis=1), axis=1)
         distinct = len(np.unique(cells[0]))
+        left = count(distinct)
         if distinct == cells.shape[1]:
-            keep[cells] = columns[ranks]
+            columns = rng.permutation(distinct) < left
+            keep[cells] = columns[np.argsort(np.argsort(cells, axis=1), axis=1)]
         else:
-            kept = max(1, int(rng.integers(distinct)))
             for row in cells:
-                classes = np.unique(row)
-                keep[classes] = np.arange(len(classes)) < kept
+                keep[np.unique(row)] = np.arange(distinct) < left
     return keep
 
 

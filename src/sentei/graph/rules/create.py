@@ -11,7 +11,7 @@ def filled(a: Analysis, op: Op) -> None:
     """A dimension whose size the code computes may shrink with it; a written one stays."""
     shape = a.recording.values[op.outputs[0]].shape
     dims: Dims = []
-    for expr, size in zip(a.provenance(op, shape), shape, strict=True):
+    for expr, size in zip(a.provenance(op, shape, stated=True), shape, strict=True):
         if expr is None or not leaves(expr):
             dims.append(None)
         else:

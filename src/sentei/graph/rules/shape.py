@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from sentei.graph.analysis import AUTO, Analysis, Dims, rule
-from sentei.graph.capture import Op
+from sentei.graph.capture import Call, Op
 from sentei.index.atoms import IntArray
+from sentei.index.sizes import expr_of
 
 
 def _blocks(
@@ -185,7 +186,9 @@ def repeat(a: Analysis, op: Op) -> None:
 @rule("cat", "concat")
 def cat(a: Analysis, op: Op) -> None:
     """Join tensors along one dimension; the others go together."""
-    tensors = [t for t in op.args["tensors"] if a.shape(t) != (0,)]
+    every = op.args["tensors"]
+    # torch takes a tensor of shape [0] for nothing, whatever the rank of the others.
+    tensors = [t for t in every if a.shape(t) != (0,)] or every
     k = op.args["dim"] % len(a.shape(tensors[0]))
     layouts = [a.dims(t) for t in tensors]
     out = list(layouts[0])
@@ -275,19 +278,49 @@ def slice_(a: Analysis, op: Op) -> None:
         start, end, step = op.args["start"] or 0, op.args["end"], op.args["step"] or 1
         length = len(atoms)
         end = length if end is None or end > length else end
-        for bound in (start, end):
-            if bound % length != 0 and bound != length:
-                (stated,) = a.provenance(op, [bound])
-                counted = atoms[:bound] if bound > 0 else atoms[bound:]
-                expr = ("-", 0, stated) if bound < 0 and stated is not AUTO else stated
-                if stated is AUTO:
-                    a.freeze(counted, op, "a range is cut at a size sentei cannot follow")
-                else:
-                    a.slot(_signed(expr), counted, op)
+        if _counts_pieces(a.call(op)):
+            _equal_pieces(a, op, atoms, end - start)
+        else:
+            for bound in (start, end):
+                if bound % length != 0 and bound != length:
+                    _bound(a, op, atoms, bound)
         if step != 1:
             a.freeze(atoms, op, f"every {step}th position is taken")
         dims[k] = atoms[start:end:step]
+        _narrowed(a, op, dims[k])
     a.set(op.outputs[0], dims)
+
+
+def _bound(a: Analysis, op: Op, atoms: IntArray, bound: int) -> None:
+    (stated,) = a.provenance(op, [bound])
+    counted = atoms[:bound] if bound > 0 else atoms[bound:]
+    if stated is AUTO:
+        a.freeze(counted, op, "a range is cut at a size sentei cannot follow")
+    else:
+        a.slot(_signed(("-", 0, stated) if bound < 0 else stated), counted, op)
+
+
+def _counts_pieces(call: Call | None) -> bool:
+    """Return whether a call was given a number of pieces, not where to cut."""
+    if call is None or call.function not in ("tensor_split", "hsplit", "vsplit", "dsplit"):
+        return False
+    args, kwargs = call.arguments
+    return isinstance(next(iter([*args[1:], *kwargs.values()])), int)
+
+
+def _equal_pieces(a: Analysis, op: Op, atoms: IntArray, size: int) -> None:
+    if len(atoms) % size == 0:
+        a.partition(atoms.reshape(-1, size), op)
+    else:
+        a.freeze(atoms, op, "pieces of different sizes are cut from it")
+
+
+def _narrowed(a: Analysis, op: Op, piece: IntArray | None) -> None:
+    """``narrow`` states a length, which must fit exactly; the end of a slice may lie beyond."""
+    call = a.call(op)
+    if call is not None and call.function == "narrow":
+        args, kwargs = call.arguments
+        a.slot(expr_of(kwargs["length"] if "length" in kwargs else args[-1]), piece, op)
 
 
 def _signed(expr: Any) -> Any:
