@@ -86,14 +86,26 @@ _SHALLOW_TIMM: Mapping[str, Mapping[str, Any]] = {
     "deepseek_vit_412m": {"depth": 4},
     "gemma4_vit_167m": {"depth": 4},
 }
+# Their activations at the published size, in float64 and with gradients, need many gigabytes.
+_SMALL_IMAGES: Mapping[str, int] = {
+    "convmixer_768_32": 112,
+    "nasnetalarge": 160,
+    "pnasnet5large": 160,
+    "sam2_hiera_tiny": 256,
+}
 
 
 def _timm(name: str) -> Built:
     model_name = name.rpartition("/")[2]
-    options = _SHALLOW_TIMM.get(model_name, {})
+    options = dict(_SHALLOW_TIMM.get(model_name, {}))
+    published = timm.get_pretrained_cfg(model_name)
+    if published is not None and published.num_classes == 0:
+        options["num_classes"] = 1000  # or all that leaves the network would be an output
     model: Any = timm.create_model(model_name, pretrained=False, **options)
     note = f"built with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else ""
-    return Built(model=model, inputs=(images(2, *model.default_cfg["input_size"]),), note=note)
+    channels, side, _ = model.default_cfg["input_size"]
+    side = _SMALL_IMAGES.get(model_name, side)
+    return Built(model=model, inputs=(images(2, channels, side, side),), note=note)
 
 
 def _torchvision(name: str) -> Built:

@@ -25,16 +25,18 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.zoolib.build import Built, build
 from benchmarks.zoolib.check import distance, read_memory, reset_peak
 from sentei.allocate import plan_widths
-from sentei.criteria import score
+from sentei.criteria import Scores, score
 from sentei.graph import Graph, trace
 from sentei.graph.capture import map_tensors, tensors_in
 from sentei.index.atoms import IntArray
 from sentei.surgery import apply
 
+Scoring = Callable[[Graph, nn.Module], Scores]
 RATIO = 0.5
 REPEATS = 5
 MAX_SECONDS = 20.0
 TOLERANCE = 1e-6
+_PIECE = 1 << 20
 
 
 # The two tools ---------------------------------------------------------------------------------
@@ -46,15 +48,39 @@ def halves(graph: Graph) -> IntArray:
     return np.maximum(1, np.rint((1 - RATIO) * graph.widths / rows)).astype(np.int64) * rows
 
 
-def sentei_step(graph: Graph, model: nn.Module) -> nn.Module:
+def sentei_step(graph: Graph, model: nn.Module, scoring: Scoring) -> nn.Module:
     """Return the pruned network, from a graph that is traced. Changes ``model``."""
-    plan = plan_widths(graph, score(graph, "l1", model=model), halves(graph))
+    plan = plan_widths(graph, scoring(graph, model), halves(graph))
     return apply(plan, model, in_place=True)
+
+
+def scores(graph: Graph, model: nn.Module) -> Scores:
+    """Return the L1 norm of what every channel owns."""
+    return score(graph, "l1", model=model)
 
 
 def sentei_whole(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
     """Return the pruned network, from nothing. Changes ``model``."""
-    return sentei_step(trace(model, inputs), model)
+    return sentei_step(trace(model, inputs), model, scores)
+
+
+class Timed:
+    """A function that adds up the CPU seconds it takes.
+
+    Attributes:
+        seconds: So far.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *args: Any) -> Any:  # noqa: ANN401 - as the function
+        """Call the function."""
+        start = time.process_time()
+        result = self.function(*args)
+        self.seconds += time.process_time() - start
+        return result
 
 
 def rival_pruner(model: nn.Module, inputs: tuple[Any, ...]) -> Any:  # noqa: ANN401 - has no types
@@ -66,7 +92,7 @@ def rival_pruner(model: nn.Module, inputs: tuple[Any, ...]) -> Any:  # noqa: ANN
     return pruning.pruner.BasePruner(
         model,
         inputs[0],
-        importance=pruning.importance.GroupMagnitudeImportance(p=1),
+        importance=Timed(pruning.importance.GroupMagnitudeImportance(p=1)),
         pruning_ratio=RATIO,
         ignored_layers=[linear[-1]],
         num_heads=heads,
@@ -114,17 +140,18 @@ def probe(task: str) -> dict[str, Any]:
     built = build(name)
     exact = unique(built)
     record: dict[str, Any] = {"name": task, "ok": False, "silent": False, "stage": "prune"}
-    model = copy.deepcopy(built.model)
+    model = built.model
     gc.collect()
     before, start = reset_peak(), time.process_time()
     try:
         small = TOOLS[tool](model, built.inputs)
         record["first_seconds"] = round(time.process_time() - start, 4)
         record["peak_bytes"] = max(0, read_memory("VmHWM") - before)
-        record["removed"] = round(1 - _size(small) / _size(built.model), 4)
+        record["removed"] = round(1 - _size(small) / _size(exact.model), 4)
         record["stage"] = "forward"
         _outputs(small, built.inputs)
         record["stage"] = "numbers"
+        del model, small
         small = TOOLS[tool](copy.deepcopy(exact.model), exact.inputs)
         error = difference(exact.model, small, exact.inputs)
         record |= {"error": error, "ok": error <= TOLERANCE, "silent": not error <= TOLERANCE}
@@ -173,13 +200,23 @@ def difference(original: nn.Module, small: nn.Module, inputs: tuple[Any, ...]) -
     kept: dict[int, Tensor] = {}
     with torch.no_grad():
         for name, parameter in original.named_parameters():
-            stays = torch.isin(parameter, left[name].detach())
+            stays = _survives(parameter, left[name])
             kept[id(parameter)] = stays
             parameter.mul_(stays)
     found = _outputs(small, inputs)
     with _WithoutRemoved(kept):
         expected = _outputs(original, inputs)
     return max(distance(e, f) for e, f in zip(expected, found, strict=True))
+
+
+def _survives(original: Tensor, pruned: Tensor) -> Tensor:
+    """Return which entries of a tensor are still among those of the pruned one; piece by piece."""
+    values = np.sort(pruned.detach().numpy(), axis=None)
+    pieces = []
+    for piece in original.detach().flatten().split(_PIECE):
+        found = np.searchsorted(values, piece.numpy()).clip(max=len(values) - 1)
+        pieces.append(torch.from_numpy(values[found] == piece.numpy()))
+    return torch.cat(pieces).view(original.shape)
 
 
 class _WithoutRemoved(TorchFunctionMode):
@@ -224,8 +261,8 @@ def race(task: str) -> dict[str, Any]:
         task: ``both`` or ``sentei`` and the network: ``both torchvision:resnet18``.
 
     Returns:
-        Median CPU seconds of tracing, planning and applying from nothing (``whole``), and of
-        planning and applying on a graph that is there (``step``), by tool.
+        Median CPU seconds by tool: from nothing (``whole``), on a graph that is there (``step``:
+        score, plan, apply), and the last without scoring (``plan + apply``).
     """
     who, _, name = task.partition(" ")
     tools = list(TOOLS) if who == "both" else ["sentei"]
@@ -240,10 +277,13 @@ def race(task: str) -> dict[str, Any]:
             own = copy.deepcopy(built.model)
             _time(seconds, f"{tool} whole", partial(TOOLS[tool], own, built.inputs))
         own = copy.deepcopy(built.model)
-        _time(seconds, "sentei step", partial(sentei_step, graph, own))
+        scoring = Timed(scores)
+        _time(seconds, "sentei step", partial(sentei_step, graph, own, scoring))
+        _add_rest(seconds, "sentei", scoring)
         if who == "both":
             pruner = rival_pruner(copy.deepcopy(built.model), built.inputs)
             _time(seconds, "torch-pruning step", partial(rival_step, pruner))
+            _add_rest(seconds, "torch-pruning", pruner.importance)
         if time.process_time() - start > MAX_SECONDS:
             break
     medians = {key: round(statistics.median(values), 5) for key, values in seconds.items()}
@@ -262,3 +302,9 @@ def _time(seconds: dict[str, list[float]], key: str, run: Callable[[], Any]) -> 
     start = time.process_time()
     run()
     seconds.setdefault(key, []).append(time.process_time() - start)
+
+
+def _add_rest(seconds: dict[str, list[float]], tool: str, scoring: Timed) -> None:
+    """Note the time of the last step without scoring."""
+    rest = seconds[f"{tool} step"][-1] - scoring.seconds
+    seconds.setdefault(f"{tool} plan + apply", []).append(rest)

@@ -52,7 +52,7 @@ class _Job:
                 code = self.process.exitcode
                 return self._failed("crash", f"the process died with exit code {code}")
             self.process.join()
-            return record
+            return {"wall_seconds": round(time.monotonic() - self.start, 2), **record}
         wall = time.monotonic() - self.start
         if cpu_seconds(self.process.pid or 0) > self.limits.seconds or (
             wall > self.limits.patience * self.limits.seconds

@@ -7,14 +7,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # From the modules themselves: a package may hold a module of the same name as the function.
     from sentei.allocate import Budget, plan
     from sentei.cost import measure
-    from sentei.criteria import score
+    from sentei.criteria.score import score
     from sentei.errors import PruningError
-    from sentei.graph import Graph, Group, trace
+    from sentei.graph import Graph, Group
+    from sentei.graph.trace import trace
     from sentei.pipeline import RunConfig, prune
-    from sentei.surgery import Plan, apply, mask, plan_removal, verify
+    from sentei.surgery.apply import apply
     from sentei.surgery.checkpoint import load_pretrained, save_pretrained
+    from sentei.surgery.mask import mask
+    from sentei.surgery.plan import Plan, plan_removal
+    from sentei.surgery.verify import verify
 
 __version__ = "0.1.0"
 

@@ -49,7 +49,7 @@ def test_json_of_a_configuration_reads_back_as_the_same() -> None:
         ({"steps": 0}, "steps is 0; give at least 1"),
         ({"recover": {"epochs": 0}}, "epochs=0 is not allowed; give at least 1"),
         ({"recover": 3}, "recover is 3, expected a table"),
-        ({"fine_tune_when": "allways"}, r"fine_tune_when is 'allways', no choice. .*'always'"),
+        ({"fine_tune_when": "alwayz"}, r"fine_tune_when is 'alwayz', no choice. .*'always'"),
         ({"protect": "conv1"}, "protect is 'conv1', expected a list of strings"),
         ({"budget": "mac=0.5"}, r"unknown cost 'mac'. Did you mean .*'macs'"),
     ],

@@ -71,7 +71,7 @@ def test_record_says_where_the_groups_went(finished: RunConfig) -> None:
     model = sentei.load_pretrained(f"{finished.output}/model")
 
     widths = {g.name: g.width_after for g in record.groups if g.frozen is None}
-    found = {name: model.get_submodule(name).weight.shape[0] for name in widths}
+    found = {name: model.get_parameter(f"{name}.weight").shape[0] for name in widths}
     assert widths == found
     assert [g.name for g in record.groups if g.frozen] == ["linear"]
 

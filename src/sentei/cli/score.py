@@ -1,6 +1,9 @@
 """``sentei score``: how important every channel is."""
 
 from statistics import median
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from sentei import pipeline
 from sentei.cli.answer import Answer
@@ -15,6 +18,7 @@ def score(
     data: str | None = None,
     image_size: int | None = None,
     seed: int = 0,
+    trust_code: Annotated[bool, Parameter(negative="")] = False,
 ) -> Answer:
     """Show how important the channels of a network are; low is removed first.
 
@@ -29,9 +33,14 @@ def score(
         data: Images, for a criterion that looks at them.
         image_size: Height and width of the images, in pixels.
         seed: Of the choice of images.
+        trust_code: Run code outside sentei that a saved network names as its source.
     """
     found = pipeline.inspect_scores(
-        pipeline.load_network(model), criterion, data=data, image_size=image_size, seed=seed
+        pipeline.load_network(model, trust_code=trust_code),
+        criterion,
+        data=data,
+        image_size=image_size,
+        seed=seed,
     )
     rows = [
         (name, str(len(scores)), *(f"{f(scores):.4g}" for f in (min, median, max)))

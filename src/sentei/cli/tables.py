@@ -1,6 +1,6 @@
 """Numbers for people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sentei.records import LatencyRecord, RunRecord
+from sentei.report import formats
 
 FILES = {
     "model/": "the pruned network: sentei.load_pretrained",
@@ -34,13 +35,12 @@ def result(record: RunRecord, directory: Path) -> RenderableType:
     """Return what a run came to, before and after, and where everything lies."""
     before, after = record.before, record.after
     rows = [
-        _row("MACs per image", before.macs, after.macs, 1e6, "M"),
-        _row("parameters", before.num_parameters, after.num_parameters, 1e6, "M"),
+        _row("MACs per image", before.macs, after.macs, formats.count),
+        _row("parameters", before.num_parameters, after.num_parameters, formats.count),
     ]
-    if before.size_on_disk_bytes and after.size_on_disk_bytes:
-        rows.append(
-            _row("size on disk", before.size_on_disk_bytes, after.size_on_disk_bytes, 1e6, "MB")
-        )
+    sizes = before.size_on_disk_bytes, after.size_on_disk_bytes
+    if sizes[0] is not None and sizes[1] is not None:
+        rows.append(_row("size on disk", sizes[0], sizes[1], formats.num_bytes))
     if before.accuracy is not None and after.accuracy is not None:
         change = f"{100 * (after.accuracy - before.accuracy):+.1f} points"
         accuracies = f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"
@@ -60,9 +60,8 @@ def result(record: RunRecord, directory: Path) -> RenderableType:
     )
 
 
-def _row(name: str, before: float, after: float, unit: float, label: str) -> tuple[str, ...]:
-    numbers = (f"{value / unit:,.2f} {label}" for value in (before, after))
-    return (name, *numbers, f"{after / before:.1%}")
+def _row(name: str, before: int, after: int, show: Callable[[float], str]) -> tuple[str, ...]:
+    return (name, show(before), show(after), f"{after / before:.1%}")
 
 
 def _latency_row(before: LatencyRecord, after: LatencyRecord) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ out to the groups of a convolution, and where the code states a size, they leave
 settled afterwards (:mod:`sentei.graph.settle`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -218,7 +218,7 @@ class Analysis:
             self.partitions.append(Partition(cells=cells, where=self.where(op)))
 
 
-def _lists(candidate: Any, sizes: Sequence[int]) -> bool:
+def _lists(candidate: object, sizes: Sequence[int]) -> bool:
     """Return whether an argument lists exactly these sizes, some perhaps left open (-1)."""
     if not isinstance(candidate, list | tuple) or len(candidate) != len(sizes):
         return False
@@ -268,21 +268,24 @@ def pointwise(a: Analysis, op: Op) -> None:
     """Elementwise with broadcasting: aligned positions go together."""
     for value in op.outputs:
         shape = a.recording.values[value].shape
-        rank = len(shape)
-        dims: Dims = [None] * rank
-        seen = [False] * rank
-        for ref in refs(op):
-            own_shape, own = a.shape(ref), a.dims(ref)
-            for k, (size, atoms) in enumerate(zip(own_shape, own, strict=True)):
-                at = k + rank - len(own_shape)
-                if at < 0 or size != shape[at]:
-                    continue
-                if seen[at]:
-                    a.equate(dims[at], atoms)
-                    dims[at] = dims[at] if dims[at] is not None and atoms is not None else None
-                else:
-                    dims[at], seen[at] = atoms, True
+        dims: Dims = [None] * len(shape)
+        seen: set[int] = set()
+        for at, atoms in _aligned(a, op, shape):
+            if at in seen:
+                a.equate(dims[at], atoms)
+            dims[at] = atoms if at not in seen or atoms is None else dims[at]
+            seen.add(at)
         a.set(value, dims)
+
+
+def _aligned(a: Analysis, op: Op, shape: tuple[int, ...]) -> Iterator[tuple[int, IntArray | None]]:
+    """Yield every dimension of an argument that is not broadcast: (where in ``shape``, atoms)."""
+    for ref in refs(op):
+        own = a.shape(ref)
+        for k, (size, atoms) in enumerate(zip(own, a.dims(ref), strict=True)):
+            at = k + len(shape) - len(own)
+            if at >= 0 and size == shape[at]:
+                yield at, atoms
 
 
 def unknown(a: Analysis, op: Op) -> None:

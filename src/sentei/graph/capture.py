@@ -8,14 +8,19 @@ nothing is computed and the user's model is never touched; where a model needs r
 (control flow on data, ``.item()``), it runs once more on them.
 """
 
+# Arguments and results of torch's calls, and inputs of models, may be anything.
+# ruff: noqa: ANN401
+
 import copy
 import dataclasses
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -24,8 +29,9 @@ from torch.nn.modules import module as torch_module
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import sentei.errors
 from sentei.errors import TraceError
-from sentei.index.sizes import Expr, Size, SizeLog, expr_of, plain
+from sentei.index.sizes import Expr, Size, SizeLog, plain
 
 Kind = Literal["param", "buffer", "input", "const", "op"]
 
@@ -47,6 +53,11 @@ _ARITHMETIC = frozenset(
         "gt", "le", "ge", "eq", "ne", "tensor", "as_tensor", "scalar_tensor",
     }
 )  # fmt: skip
+
+# Where code lies that is not the user's.
+_NOT_THE_USER = tuple(
+    f"{Path(file).parent}{os.sep}" for file in (torch.__file__, sentei.errors.__file__)
+)
 
 # Attributes of modules that never hold a number of channels.
 _NOT_WIDTHS = frozenset({"kernel_size", "stride", "padding", "dilation", "output_padding"})
@@ -143,8 +154,7 @@ class Recording:
 @cache
 def _schema(func: Any) -> tuple[str, tuple[tuple[str, Any], ...]]:
     arguments = tuple(
-        (a.name, a.default_value if a.has_default_value() else None)
-        for a in func._schema.arguments
+        (a.name, a.default_value if a.has_default_value() else None) for a in func._schema.arguments
     )
     return func._schema.name.split("::")[-1].rstrip("_").lstrip("_"), arguments
 
@@ -161,11 +171,11 @@ def tensors_in(obj: Any, seen: frozenset[int] = frozenset()) -> Iterator[Tensor]
     elif isinstance(obj, list | tuple | set):
         for item in obj:
             yield from tensors_in(item, seen)
-    elif dataclasses.is_dataclass(obj) or (
-        hasattr(obj, "__dict__") and not isinstance(obj, nn.Module | type)
-    ):
-        if id(obj) not in seen:
-            yield from tensors_in(vars(obj), seen | {id(obj)})
+    elif (
+        dataclasses.is_dataclass(obj)
+        or (hasattr(obj, "__dict__") and not isinstance(obj, nn.Module | type))
+    ) and id(obj) not in seen:
+        yield from tensors_in(vars(obj), seen | {id(obj)})
 
 
 def map_tensors(obj: Any, function: Any) -> Any:
@@ -200,7 +210,7 @@ def _bare(obj: Any) -> Any:
 
 def ints_in(obj: Any) -> Iterator[int]:
     """Yield the integers of call arguments in order, sizes included, booleans not."""
-    if isinstance(obj, bool) or isinstance(obj, Tensor):
+    if isinstance(obj, bool | Tensor):
         return
     if isinstance(obj, int):
         yield obj
@@ -230,7 +240,7 @@ class _Recorder:
         frame = sys._getframe(1)
         while frame is not None:
             path = frame.f_code.co_filename
-            if "/torch/" not in path and "/sentei/" not in path:
+            if not path.startswith(_NOT_THE_USER):
                 short = "/".join(path.split("/")[-2:])
                 return f"{short}:{frame.f_lineno}"
             frame = frame.f_back  # type: ignore[assignment]
@@ -327,7 +337,7 @@ _SHORTCUTS = _shortcuts()
 
 class _Operators(TorchDispatchMode):
     def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = recorder
 
     def __torch_dispatch__(
@@ -504,6 +514,8 @@ def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bo
     with (
         torch.inference_mode(False),
         torch.no_grad(),
+        # Dropout draws numbers even for tensors without data.
+        torch.random.fork_rng(devices={t.device for t in stand_ins.values() if t.is_cuda}),
         _module_names(shadow, recorder),
         _Operators(recorder),
         _Functions(recorder),
@@ -527,7 +539,7 @@ def _remember_constants(recorder: _Recorder) -> None:
 def _blame(error: BaseException) -> str:
     """Return the last line of the user's code in a traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    user = [f for f in frames if "/torch/" not in f.filename and "/sentei/" not in f.filename]
+    user = [f for f in frames if not f.filename.startswith(_NOT_THE_USER)]
     frame = (user or list(frames))[-1]
     return f"{frame.filename}:{frame.lineno}: {frame.line}"
 

@@ -95,7 +95,9 @@ class Group:
                 f"the group has channels 0 to {self.width - 1}"
             )
         if len(np.unique(indices)) != len(indices):
-            raise PlanError(f"{self.name}: a channel is named twice in {list(removed)}; name it once")
+            raise PlanError(
+                f"{self.name}: a channel is named twice in {list(removed)}; name it once"
+            )
         if len(indices) == self.width:
             raise PlanError(
                 f"{self.name}: the plan removes all {self.width} channels; keep at least "
@@ -187,7 +189,8 @@ class Graph:
     def __str__(self) -> str:
         lines = [f"{len(self.groups)} groups, {self.num_channels} channels"]
         lines += [
-            f"  {g.name:40s} {g.width:5d} channels" + (f" in {g.num_rows} rows" if g.rows is not None else "")
+            f"  {g.name:40s} {g.width:5d} channels"
+            + (f" in {g.num_rows} rows" if g.rows is not None else "")
             for g in self.groups
         ]
         return "\n".join(lines)

@@ -8,11 +8,11 @@ plan; if it follows by itself, good; otherwise what it counts is frozen, and sai
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from sentei.graph.analysis import Analysis, Grid, Partition, Slot
+from sentei.graph.analysis import Analysis, Grid, Slot
 from sentei.index.atoms import BoolArray, Classes, IntArray
 from sentei.index.sizes import Expr, compare, evaluate, leaves
 
@@ -62,23 +62,20 @@ def settle(a: Analysis, originals: dict[tuple[str, str, int], int]) -> Settled:
         return settled
 
 
-def _freeze_dim(a: Analysis, leaf: Leaf, reason: str) -> None:
-    atoms = _atoms_of(a, leaf)
-    if atoms is not None:
-        a.atoms.freeze(atoms, reason)
-
-
 def _follow_guards(a: Analysis) -> None:
     """Where the code checks a size against an attribute, the attribute follows the size."""
     for name, left, right, outcome, where in a.recording.guards:
         if name not in ("eq", "ne") or outcome is not (name == "eq"):
             continue
-        for attr, dim in ((left, right), (right, left)):
-            if isinstance(attr, tuple) and isinstance(dim, tuple) and attr[0] == "attr":
-                layout = a.layouts.get(dim[1]) if dim[0] == "dim" else None
-                atoms = layout[dim[2]] if layout is not None else None
-                if atoms is not None:
-                    a.slots.append(Slot(expr=attr, atoms=atoms, where=where))
+        attr, dim = (right, left) if _is_leaf(left, "dim") else (left, right)
+        if _is_leaf(attr, "attr") and _is_leaf(dim, "dim"):
+            atoms = _atoms_of(a, dim)
+            if atoms is not None:
+                a.slots.append(Slot(expr=attr, atoms=atoms, where=where))
+
+
+def _is_leaf(expr: Expr, kind: str) -> TypeGuard[Leaf]:
+    return isinstance(expr, tuple) and expr[0] == kind
 
 
 # Grids -----------------------------------------------------------------------------------------
@@ -172,7 +169,9 @@ def _can_balance(cells: IntArray, settled: Settled) -> bool:
     signatures = settled.signature[cells]
     unique, counts = np.unique(cells, return_counts=True)
     in_one_row = sum(len(np.unique(row)) for row in cells) == len(unique)
-    return bool((signatures == signatures[0, 0]).all() and (counts == counts[0]).all() and in_one_row)
+    return bool(
+        (signatures == signatures[0, 0]).all() and (counts == counts[0]).all() and in_one_row
+    )
 
 
 def _untangle(a: Analysis, settled: Settled, joined: set[int]) -> bool:
@@ -203,42 +202,46 @@ def _join_matching(a: Analysis, settled: Settled, cells: IntArray, joined: set[i
 # Sizes -----------------------------------------------------------------------------------------
 
 
-def _try_sizes(
-    a: Analysis, settled: Settled, originals: dict[tuple[str, str, int], int]
-) -> bool:
+def _try_sizes(a: Analysis, settled: Settled, originals: dict[tuple[str, str, int], int]) -> bool:
     """Try random removals; freeze what a stated size cannot follow. True if anything froze."""
-    used = a.recording.escapes + a.fixed
-    if not (a.slots or a.recording.guards or used):
+    if not (a.slots or a.recording.guards or a.recording.escapes or a.fixed):
         return False
-    everything = np.ones(len(settled.classes.frozen), dtype=np.bool_)
     rng = np.random.default_rng(1)
     settled.attributes = {}
     for slot in a.slots:
-        if isinstance(slot.expr, tuple) and slot.expr[0] == "attr":
+        if _is_leaf(slot.expr, "attr"):
             settled.attributes.setdefault(slot.expr[1:], slot.atoms)
     _solve_differences(a, settled)
+    everything = np.ones(len(settled.classes.frozen), dtype=np.bool_)
     dense = _Trial(a, settled, originals, everything)
     for number in range(_TRIALS):
         keep = _some_removal(settled, rng, from_all=number == 0)
-        trial = _Trial(a, settled, originals, keep)
-        wrong = [s for s in a.slots if trial.value(s.expr) != trial.count(s.atoms)]
-        if wrong:
-            if not _join_equal(a, settled, wrong):
-                _freeze_wrong(a, settled, wrong)
-            return True
-        changed = [(e, where) for e, where in used if trial.value(e) != dense.value(e)]
-        if changed:
-            _freeze_used(a, settled, changed)
-            return True
-        flipped = [
-            (left, right, where)
-            for name, left, right, outcome, where in a.recording.guards
-            if compare(name, trial.value(left), trial.value(right)) is not outcome
-        ]
-        if flipped:
-            _freeze_flipped(a, flipped)
+        if _fails(a, settled, _Trial(a, settled, originals, keep), dense):
             return True
     return False
+
+
+def _fails(a: Analysis, settled: Settled, trial: "_Trial", dense: "_Trial") -> bool:
+    """Freeze or join what the code's sizes could not follow in a trial; False if all was well."""
+    wrong = [s for s in a.slots if trial.value(s.expr) != trial.count(s.atoms)]
+    if wrong:
+        if not _join_equal(a, settled, wrong):
+            _freeze_wrong(a, settled, wrong)
+        return True
+    used = a.recording.escapes + a.fixed
+    changed = [(e, where) for e, where in used if trial.value(e) != dense.value(e)]
+    for expr, where in changed:
+        _freeze_leaves(a, settled, leaves(expr), f"its size is used as a number in {where}")
+    if changed:
+        return True
+    flipped = [
+        (leaves(left) + leaves(right), where)
+        for name, left, right, outcome, where in a.recording.guards
+        if compare(name, trial.value(left), trial.value(right)) is not outcome
+    ]
+    for sizes, where in flipped:
+        _freeze_leaves(a, settled, sizes, f"the code branches on this size in {where}")
+    return bool(flipped)
 
 
 def _solve_differences(a: Analysis, settled: Settled) -> None:
@@ -319,28 +322,14 @@ def _freeze_wrong(a: Analysis, settled: Settled, wrong: Iterable[Slot]) -> None:
         if (settled.classes.of(slot.atoms) >= 0).any():
             a.atoms.freeze(slot.atoms, reason)
         else:
-            for leaf in leaves(slot.expr):
-                if leaf[0] == "dim":
-                    _freeze_dim(a, leaf, reason)
-                elif leaf[1:] in settled.attributes:
-                    a.atoms.freeze(settled.attributes[leaf[1:]], reason)
+            _freeze_leaves(a, settled, leaves(slot.expr), reason)
 
 
-def _freeze_used(a: Analysis, settled: Settled, changed: Iterable[tuple[Expr, str]]) -> None:
-    for expr, where in changed:
-        reason = f"its size is used as a number in {where}"
-        for leaf in leaves(expr):
-            if leaf[0] == "dim":
-                _freeze_dim(a, leaf, reason)
-            elif leaf[1:] in settled.attributes:
-                a.atoms.freeze(settled.attributes[leaf[1:]], reason)
-
-
-def _freeze_flipped(a: Analysis, flipped: Iterable[tuple[Expr, Expr, str]]) -> None:
-    for left, right, where in flipped:
-        for leaf in leaves(left) + leaves(right):
-            if leaf[0] == "dim":
-                _freeze_dim(a, leaf, f"the code branches on this size in {where}")
+def _freeze_leaves(a: Analysis, settled: Settled, sizes: Iterable[Leaf], reason: str) -> None:
+    for leaf in sizes:
+        atoms = _atoms_of(a, leaf) if leaf[0] == "dim" else settled.attributes.get(leaf[1:])
+        if atoms is not None:
+            a.atoms.freeze(atoms, reason)
 
 
 def _some_removal(

@@ -13,13 +13,13 @@ from sentei.graph.capture import Kind, Recording, capture, named_tensors
 from sentei.graph.groups import Graph, Group, Layout, Member
 from sentei.graph.rules.attention import default_scales
 from sentei.graph.settle import Settled, settle
-from sentei.index.atoms import IntArray
+from sentei.index.atoms import Classes, IntArray
 from sentei.registry import did_you_mean
 
 
 def trace(
     model: nn.Module,
-    inputs: Any,
+    inputs: Any,  # noqa: ANN401 - whatever the model takes
     *,
     protect: Iterable[str] = (),
     shrink_outputs: bool = False,
@@ -44,10 +44,7 @@ def trace(
     default_scales(analysis)
     _protect(analysis, model, protect)
     if not shrink_outputs:
-        for value in recording.outputs:
-            for atoms in analysis.layouts[value]:
-                if atoms is not None:
-                    analysis.atoms.freeze(atoms, "outputs of the model keep their shape")
+        _freeze(analysis, recording.outputs, "outputs of the model keep their shape")
     settled = settle(analysis, _integer_attributes(model))
     for call in recording.calls:
         call.arguments = ((), {})
@@ -74,14 +71,18 @@ def _protect(a: Analysis, model: nn.Module, names: Iterable[str]) -> None:
                 f"cannot protect {name!r}: the model has no such module or parameter."
                 f"{did_you_mean(name, [*modules, *tensors])}"
             )
-        for tensor, value in tensors.items():
-            if tensor == name or tensor.startswith(f"{name}."):
-                for atoms in a.layouts[value]:
-                    if atoms is not None:
-                        a.atoms.freeze(atoms, f"{name} is protected by the user")
+        own = [v for n, v in tensors.items() if not name or n == name or n.startswith(f"{name}.")]
+        _freeze(a, own, f"{name or 'the model'} is protected by the user")
 
 
-def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: Any) -> Graph:
+def _freeze(a: Analysis, values: Iterable[int], reason: str) -> None:
+    for value in values:
+        for atoms in a.layouts[value]:
+            if atoms is not None:
+                a.atoms.freeze(atoms, reason)
+
+
+def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: object) -> Graph:
     number, owner = _number_channels(a, settled)
 
     # Layouts of a network repeat a few arrays (a convolution, its norm, its activations): share
@@ -147,10 +148,10 @@ def _number_channels(a: Analysis, settled: Settled) -> tuple[IntArray, IntArray]
             for cls in classes[first].tolist():
                 groups.setdefault(int(settled.signature[cls]), []).append(cls)
     number = np.full(len(settled.classes.frozen), -1, dtype=np.int64)
-    owner = []
-    for group, classes in enumerate(groups.values()):
-        number[classes] = np.arange(len(owner), len(owner) + len(classes))
-        owner += [group] * len(classes)
+    owner: list[int] = []
+    for group, own in enumerate(groups.values()):
+        number[own] = np.arange(len(owner), len(owner) + len(own))
+        owner += [group] * len(own)
     return number, np.array(owner, dtype=np.int64)
 
 
@@ -177,10 +178,9 @@ def _groups(
             of_position = np.where(channels < 0, -1, owner[channels])
             for group in np.unique(of_position[of_position >= 0]).tolist():
                 local = np.where(of_position == group, channels - firsts[group], -1)
-                members[group].append(
-                    Member(tensor=name, dim=dim, channels=local, is_inner=inner)
-                )
-    groups, taken = [], set()
+                members[group].append(Member(tensor=name, dim=dim, channels=local, is_inner=inner))
+    groups: list[Group] = []
+    taken: set[str] = set()
     widths = np.bincount(owner, minlength=count)
     for index in range(count):
         name = _name(members[index], layouts, taken, transposed)
@@ -233,19 +233,21 @@ def _reasons(a: Analysis, settled: Settled) -> dict[str, tuple[str, ...]]:
     for index, value in enumerate(a.recording.values):
         if not value.name or value.kind != "param":
             continue
-        texts: dict[str, None] = {}
-        for size, atoms in zip(value.shape, a.layouts[index], strict=True):
-            if atoms is None or size == 1:
-                continue
-            labels = classes.labels[atoms]
-            indices = classes.reason[labels][classes.frozen[labels]]
-            for i in np.unique(indices).tolist():
-                text = a.atoms.reasons[i] if i >= 0 else "it meets pixels, samples or constants"
-                if "positions of a kernel" not in text:
-                    texts[text] = None
+        own = [atoms for atoms in a.layouts[index] if atoms is not None and len(atoms) > 1]
+        texts = dict.fromkeys(text for atoms in own for text in _texts(a, classes, atoms))
         if texts:
             found[value.name] = tuple(texts)
     return found
+
+
+def _texts(a: Analysis, classes: Classes, atoms: IntArray) -> list[str]:
+    """Return why some of these positions must stay; that kernels have positions is no news."""
+    labels = classes.labels[atoms]
+    indices = np.unique(classes.reason[labels][classes.frozen[labels]]).tolist()
+    texts = [
+        a.atoms.reasons[i] if i >= 0 else "it meets pixels, samples or constants" for i in indices
+    ]
+    return [text for text in texts if "positions of a kernel" not in text]
 
 
 __all__ = ["Kind", "Recording", "TraceError", "named_tensors", "trace"]

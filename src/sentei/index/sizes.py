@@ -6,6 +6,9 @@ follow the tensors by themselves, which one is an attribute that can be set, and
 written into the code and forbids any change.
 """
 
+# An operand of arithmetic may be anything.
+# ruff: noqa: ANN401
+
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +47,7 @@ class Size(int):
     log: SizeLog
 
     def __new__(cls, value: int, expr: Expr, log: SizeLog) -> "Size":
+        """Return ``value`` with its expression; what happens to it is noted in ``log``."""
         self = super().__new__(cls, value)
         self.expr = expr
         self.log = log

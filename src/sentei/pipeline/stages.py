@@ -13,6 +13,7 @@ from sentei.cost import Counts, measure
 from sentei.data import DataSplits
 from sentei.data.base import num_samples
 from sentei.deploy import TimerOptions, compare_latency, export_onnx
+from sentei.errors import ModelError
 from sentei.graph import trace
 from sentei.pipeline.journal import ONNX_NAME, PLAN_NAME, RECORD_NAME, REPORT_NAME
 from sentei.pipeline.network import Network, load_network
@@ -72,6 +73,7 @@ def _make_dense(shop: Workshop) -> Found:
     if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
         data = shop.load_data(in_channels=network.input_shape[0])
     shop.data = data
+    _check_finite(network)
     digest = _digest(network.model)
     curve = _fine_tune(shop, network)
     shop.save(network.model, shop.dense_folder, source=network.source)
@@ -83,6 +85,14 @@ def _make_dense(shop: Workshop) -> Found:
         "digest": digest,
         "curve": curve,
     }
+
+
+def _check_finite(network: Network) -> None:
+    for name, tensor in network.model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ModelError(
+                f"{network.name}: {name} holds NaN or infinite values; load weights that are finite"
+            )
 
 
 def _fine_tune(shop: Workshop, network: Network) -> list[Found]:

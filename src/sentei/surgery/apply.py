@@ -19,6 +19,17 @@ from sentei.surgery.plan import Plan
 # An integer attribute: path of the module, name, item of a tuple or list (else -1).
 _Place = tuple[str, str, int]
 
+# Attributes that state the sizes of the weight, dimension by dimension.
+_SIZES_OF_WEIGHTS: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
+    (nn.Linear, ("out_features", "in_features")),
+    (nn.Bilinear, ("out_features", "in1_features", "in2_features")),
+    (_NormBase, ("num_features",)),
+    (nn.GroupNorm, ("num_channels",)),
+    (nn.Embedding, ("num_embeddings", "embedding_dim")),
+    (nn.EmbeddingBag, ("num_embeddings", "embedding_dim")),
+    (nn.PReLU, ("num_parameters",)),
+)
+
 
 def apply(
     plan: Plan,
@@ -230,20 +241,11 @@ def _stated(module: nn.Module) -> Iterator[tuple[str, Any]]:
         yield from (("in_channels", shape[0]), ("out_channels", shape[1] * module.groups))
     elif isinstance(module, _ConvNd):
         yield from (("out_channels", shape[0]), ("in_channels", shape[1] * module.groups))
-    elif isinstance(module, nn.Linear):
-        yield from (("out_features", shape[0]), ("in_features", shape[1]))
-    elif isinstance(module, nn.Bilinear):
-        yield from zip(("out_features", "in1_features", "in2_features"), shape, strict=True)
-    elif isinstance(module, _NormBase):
-        yield "num_features", shape[0]
-    elif isinstance(module, nn.GroupNorm):
-        yield "num_channels", shape[0]
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         yield "normalized_shape", shape
-    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        yield from (("num_embeddings", shape[0]), ("embedding_dim", shape[1]))
-    elif isinstance(module, nn.PReLU):
-        yield "num_parameters", shape[0]
+    for kind, names in _SIZES_OF_WEIGHTS:
+        if isinstance(module, kind):
+            yield from zip(names, shape, strict=False)
 
 
 # Optimizers ------------------------------------------------------------------------------------
@@ -308,6 +310,9 @@ def _append_history(plan: Plan, small: nn.Module, changes: Mapping[_Place, int])
     """Note on the module what was removed; plain data that copies and pickles."""
     edits = dict(getattr(small, "_sentei_edits", {}))
     edits |= {f"{path}|{key}|{item}": n for (path, key, item), n in changes.items()}
-    history = [*getattr(small, "_sentei_history", []), {k: list(v) for k, v in plan.removed.items()}]
+    history = [
+        *getattr(small, "_sentei_history", []),
+        {k: list(v) for k, v in plan.removed.items()},
+    ]
     vars(small)["_sentei_edits"] = edits
     vars(small)["_sentei_history"] = history

@@ -6,6 +6,9 @@ enter a statistic (a mean, a softmax, a norm), zero is a contribution too: there
 the kept channels alone and its result is put back into place.
 """
 
+# Arguments and results of torch's calls may be anything.
+# ruff: noqa: ANN401
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,13 +134,11 @@ class _Masking(TorchFunctionMode):
     def stays(self, value: int) -> dict[int, Tensor]:
         """Return for a value, for every dimension that loses positions, which stay."""
         if value not in self._stays:
-            found = {}
-            for dim, channels in enumerate(self.graph.values.get(value, ())):
-                if channels is not None:
-                    stay = kept(channels, self.keep)
-                    if not stay.all():
-                        found[dim] = torch.from_numpy(stay)
-            self._stays[value] = found
+            channels = enumerate(self.graph.values.get(value, ()))
+            stays = {dim: kept(own, self.keep) for dim, own in channels if own is not None}
+            self._stays[value] = {
+                dim: torch.from_numpy(stay) for dim, stay in stays.items() if not stay.all()
+            }
         return self._stays[value]
 
     def _compact(self, func: Any, name: str, arguments: Any, values: Any) -> Any:

@@ -58,7 +58,9 @@ class Plan:
             version, widths = document["version"], document["widths"]
             removed = {str(k): [int(i) for i in v] for k, v in document["removed"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PlanError(f"this is not a plan ({error!r}); write plans with Plan.to_json") from error
+            raise PlanError(
+                f"this is not a plan ({error!r}); write plans with Plan.to_json"
+            ) from error
         if version != PLAN_VERSION:
             raise PlanError(f"the plan has version {version}; this sentei reads {PLAN_VERSION}")
         own = {g.name: g.width for g in graph.groups}

@@ -33,7 +33,7 @@ def verify(
     model: nn.Module,
     small: nn.Module,
     plan: Plan,
-    inputs: Any,
+    inputs: Any,  # noqa: ANN401 - whatever the model takes
     *,
     tolerance: float | None = None,
 ) -> Verification:
@@ -67,7 +67,9 @@ def verify(
     if tolerance is None:
         tolerance = allowed
     if len(expected) != len(found):
-        raise VerificationError(f"the pruned network returns {len(found)} tensors, not {len(expected)}")
+        raise VerificationError(
+            f"the pruned network returns {len(found)} tensors, not {len(expected)}"
+        )
     output_error = _largest(expected, found)
     gradient_error = _largest(expected_grads, found_grads)
     # Written so that NaN fails too.
@@ -88,7 +90,8 @@ def _computes_in_float32(plan: Plan) -> bool:
     if any(call.function in ("float", "half", "bfloat16") for call in recording.calls):
         return True
     return any(
-        op.name == "to_copy" and op.args.get("dtype") in (torch.float32, torch.float16, torch.bfloat16)
+        op.name == "to_copy"
+        and op.args.get("dtype") in (torch.float32, torch.float16, torch.bfloat16)
         for op in recording.ops
     )
 
@@ -97,13 +100,16 @@ _Result = tuple[list[Tensor], list[Tensor]]
 
 
 def _run_both(
-    plan: Plan, models: tuple[nn.Module, nn.Module], inputs: Any, dtype: torch.dtype
+    plan: Plan,
+    models: tuple[nn.Module, nn.Module],
+    inputs: Any,  # noqa: ANN401 - whatever the model takes
+    dtype: torch.dtype,
 ) -> tuple[_Result, _Result]:
     dense, pruned = (copy.deepcopy(m).to(dtype).eval() for m in models)
     return _run(mask(plan, dense), inputs, dtype), _run(pruned, inputs, dtype)
 
 
-def _run(model: nn.Module, inputs: Any, dtype: torch.dtype) -> _Result:
+def _run(model: nn.Module, inputs: Any, dtype: torch.dtype) -> _Result:  # noqa: ANN401
     def prepare(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().clone()
         return tensor.to(dtype).requires_grad_() if tensor.is_floating_point() else tensor

@@ -1,12 +1,10 @@
 """Reductions, softmax, scans, and what keeps a layout."""
 
-from typing import Any
-
 from sentei.graph.analysis import Analysis, Dims, pointwise, rule
 from sentei.graph.capture import Op
 
 
-def _reduced(dims: Dims, over: Any, *, keepdim: bool) -> Dims:
+def _reduced(dims: Dims, over: int | list[int] | None, *, keepdim: bool) -> Dims:
     axes = range(len(dims)) if over is None or over == [] else over
     chosen = {d % len(dims) for d in ([axes] if isinstance(axes, int) else axes)} if dims else set()
     if keepdim:

@@ -8,12 +8,10 @@ import numpy as np
 from sentei.graph.analysis import AUTO, Analysis, Dims, rule
 from sentei.graph.capture import Call, Op
 from sentei.index.atoms import IntArray
-from sentei.index.sizes import expr_of
+from sentei.index.sizes import Expr, expr_of, plain
 
 
-def _blocks(
-    before: Sequence[int], after: Sequence[int]
-) -> Iterator[tuple[list[int], list[int]]]:
+def _blocks(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
     """Yield the smallest runs of dimensions of equal product: (dims before, dims after)."""
     i = j = 0
     while i < len(before) or j < len(after):
@@ -41,7 +39,7 @@ def view(a: Analysis, op: Op) -> None:
         a.freeze_dims(dims, op, "a tensor without elements is reshaped")
         a.set(op.outputs[0], [None] * len(after))
         return
-    stated = a.provenance(op, after, stated=True)
+    stated = _unflattened(a, op, len(after)) or a.provenance(op, after, stated=True)
     out: Dims = [None] * len(after)
     for left, right in _blocks(before, after):
         sizes = [after[k] for k in right]
@@ -50,6 +48,23 @@ def view(a: Analysis, op: Op) -> None:
             out[k] = atoms
             a.slot(stated[k], atoms, op)
     a.set(op.outputs[0], out)
+
+
+def _unflattened(a: Analysis, op: Op, rank: int) -> list[Any] | None:
+    """Return how the sizes of ``unflatten(dim, sizes)`` were stated; None for other calls."""
+    call = a.call(op)
+    if call is None or call.function != "unflatten":
+        return None
+    args, kwargs = call.arguments
+    dim, sizes = (
+        kwargs[key] if key in kwargs else args[at] for at, key in ((1, "dim"), (2, "sizes"))
+    )
+    if not isinstance(dim, int):
+        return None
+    dim = plain(dim) % (rank - len(sizes) + 1)
+    stated: list[Any] = [AUTO] * rank
+    stated[dim : dim + len(sizes)] = [AUTO if plain(n) < 0 else expr_of(n) for n in sizes]
+    return stated
 
 
 def _reshape(
@@ -201,7 +216,7 @@ def cat(a: Analysis, op: Op) -> None:
         np.zeros(a.shape(t)[k], np.int64) if own[k] is None else own[k]
         for t, own in zip(tensors, layouts, strict=True)
     ]
-    out[k] = np.concatenate(joined) if any(own[k] is not None for own in layouts) else None  # type: ignore[arg-type]
+    out[k] = np.concatenate(joined) if any(own[k] is not None for own in layouts) else None
     a.set(op.outputs[0], out)
 
 
@@ -230,6 +245,8 @@ def split(a: Analysis, op: Op) -> None:
     atoms = dims[k]
     listed = isinstance(op.args.get("split_sizes"), list)
     stated: list[Any] = a.provenance(op, sizes, stated=True)
+    if _counts_pieces(a.call(op)):
+        stated = [AUTO] * len(sizes)
     if atoms is not None and all(s is AUTO for s in stated) and len(set(sizes)) > 1:
         a.freeze(atoms, op, "pieces of different sizes are cut from it")
     elif atoms is not None and len(set(sizes)) == 1 and not (listed and _distinct(stated)):
@@ -275,23 +292,27 @@ def slice_(a: Analysis, op: Op) -> None:
     k = (op.args["dim"] or 0) % len(dims)
     atoms = dims[k]
     if atoms is not None:
-        start, end, step = op.args["start"] or 0, op.args["end"], op.args["step"] or 1
-        length = len(atoms)
-        end = length if end is None or end > length else end
-        if _counts_pieces(a.call(op)):
-            _equal_pieces(a, op, atoms, end - start)
-        else:
-            for bound in (start, end):
-                if bound % length != 0 and bound != length:
-                    _bound(a, op, atoms, bound)
-        if step != 1:
-            a.freeze(atoms, op, f"every {step}th position is taken")
-        dims[k] = atoms[start:end:step]
+        dims[k] = _range(a, op, atoms)
         _narrowed(a, op, dims[k])
     a.set(op.outputs[0], dims)
 
 
+def _range(a: Analysis, op: Op, atoms: IntArray) -> IntArray:
+    start, end, step = op.args["start"] or 0, op.args["end"], op.args["step"] or 1
+    end = len(atoms) if end is None or end > len(atoms) else end
+    if _counts_pieces(a.call(op)):
+        _equal_pieces(a, op, atoms, end - start)
+    else:
+        _bound(a, op, atoms, start)
+        _bound(a, op, atoms, end)
+    if step != 1:
+        a.freeze(atoms, op, f"every {step}th position is taken")
+    return atoms[start:end:step]
+
+
 def _bound(a: Analysis, op: Op, atoms: IntArray, bound: int) -> None:
+    if bound % len(atoms) == 0:
+        return
     (stated,) = a.provenance(op, [bound])
     counted = atoms[:bound] if bound > 0 else atoms[bound:]
     if stated is AUTO:
@@ -300,9 +321,13 @@ def _bound(a: Analysis, op: Op, atoms: IntArray, bound: int) -> None:
         a.slot(_signed(("-", 0, stated) if bound < 0 else stated), counted, op)
 
 
+# Calls that are given a number of pieces (or, but for ``chunk``, where to cut).
+_COUNTED = frozenset({"chunk", "unsafe_chunk", "tensor_split", "hsplit", "vsplit", "dsplit"})
+
+
 def _counts_pieces(call: Call | None) -> bool:
     """Return whether a call was given a number of pieces, not where to cut."""
-    if call is None or call.function not in ("tensor_split", "hsplit", "vsplit", "dsplit"):
+    if call is None or call.function not in _COUNTED:
         return False
     args, kwargs = call.arguments
     return isinstance(next(iter([*args[1:], *kwargs.values()])), int)
@@ -323,7 +348,7 @@ def _narrowed(a: Analysis, op: Op, piece: IntArray | None) -> None:
         a.slot(expr_of(kwargs["length"] if "length" in kwargs else args[-1]), piece, op)
 
 
-def _signed(expr: Any) -> Any:
+def _signed(expr: Expr) -> Expr:
     """Fold the sign of a bare number."""
     if isinstance(expr, tuple) and isinstance(expr[1], int) and isinstance(expr[2], int):
         return expr[1] - expr[2]
