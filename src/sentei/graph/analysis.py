@@ -6,7 +6,7 @@ out to the groups of a convolution, and where the code states a size, they leave
 settled afterwards (:mod:`sentei.graph.settle`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -164,6 +164,13 @@ class Analysis:
         for atoms in dims:
             self.freeze(atoms, op, why)
 
+    def freeze_values(self, values: Iterable[int], reason: str) -> None:
+        """Freeze every dimension of tensors, for a reason that has no place in the code."""
+        for value in values:
+            for atoms in self.layouts[value]:
+                if atoms is not None:
+                    self.atoms.freeze(atoms, reason)
+
     def fresh(self, count: int) -> IntArray:
         """Return new atoms."""
         return self.atoms.fresh(count)
@@ -305,6 +312,9 @@ def analyse(recording: Recording) -> Analysis:
             tagged = op.func is not None and torch.Tag.pointwise in op.func.tags
             chosen = pointwise if tagged else unknown
         chosen(a, op)
+    used = {ref.value for op in recording.ops for ref in refs(op)} | set(recording.outputs)
+    named = {index for index, value in enumerate(recording.values) if value.name}
+    a.freeze_values(named - used, "the run does not use it")
     return a
 
 

@@ -112,6 +112,21 @@ class Group:
                 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TraceOptions:
+    """How a graph was traced.
+
+    Attributes:
+        training: Some module of the model was in train mode.
+        protect: Names of modules or parameters the user wanted to keep whole.
+        shrink_outputs: The model's outputs may shrink.
+    """
+
+    training: bool = False
+    protect: tuple[str, ...] = ()
+    shrink_outputs: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:
     """Which channels of a model go together, and what must stay and why.
@@ -126,6 +141,7 @@ class Graph:
         recording: What the run showed.
         model: The traced model itself (not a copy).
         inputs: The example inputs it was traced with.
+        options: How it was traced.
     """
 
     groups: tuple[Group, ...]
@@ -136,6 +152,7 @@ class Graph:
     recording: Recording = field(repr=False)
     model: nn.Module = field(repr=False)
     inputs: Any = field(repr=False)
+    options: TraceOptions = TraceOptions()
 
     @cached_property
     def by_name(self) -> dict[str, Group]:

@@ -1,6 +1,7 @@
 """Trace: a model and example inputs in, a graph of groups out."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sentei.errors import TraceError, UnknownNameError
 from sentei.graph import rules  # noqa: F401  (registers them)
 from sentei.graph.analysis import Analysis, analyse
 from sentei.graph.capture import Kind, Recording, capture, named_tensors
-from sentei.graph.groups import Graph, Group, Layout, Member
+from sentei.graph.groups import Graph, Group, Layout, Member, TraceOptions
 from sentei.graph.rules.attention import default_scales
 from sentei.graph.settle import Settled, settle
 from sentei.index.atoms import Classes, IntArray
@@ -39,16 +40,23 @@ def trace(
         TraceError: The model fails on these inputs.
         UnknownNameError: A name in ``protect`` is neither a module nor a parameter.
     """
+    protect = tuple(protect)
+    options = TraceOptions(
+        training=any(m.training for m in model.modules()),
+        protect=protect,
+        shrink_outputs=shrink_outputs,
+    )
     recording = capture(model, inputs)
     analysis = analyse(recording)
     default_scales(analysis)
     _protect(analysis, model, protect)
     if not shrink_outputs:
-        _freeze(analysis, recording.outputs, "outputs of the model keep their shape")
+        analysis.freeze_values(recording.outputs, "outputs of the model keep their shape")
     settled = settle(analysis, _integer_attributes(model))
     for call in recording.calls:
         call.arguments = ((), {})
-    return _build(analysis, settled, model, inputs)
+    graph = _build(analysis, settled, model, inputs)
+    return replace(graph, options=options)
 
 
 def _integer_attributes(model: nn.Module) -> dict[tuple[str, str, int], int]:
@@ -72,14 +80,7 @@ def _protect(a: Analysis, model: nn.Module, names: Iterable[str]) -> None:
                 f"{did_you_mean(name, [*modules, *tensors])}"
             )
         own = [v for n, v in tensors.items() if not name or n == name or n.startswith(f"{name}.")]
-        _freeze(a, own, f"{name or 'the model'} is protected by the user")
-
-
-def _freeze(a: Analysis, values: Iterable[int], reason: str) -> None:
-    for value in values:
-        for atoms in a.layouts[value]:
-            if atoms is not None:
-                a.atoms.freeze(atoms, reason)
+        a.freeze_values(own, f"{name or 'the model'} is protected by the user")
 
 
 def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: object) -> Graph:
