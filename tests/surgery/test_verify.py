@@ -116,7 +116,9 @@ def test_tolerance_is_looser_where_the_model_casts_down() -> None:
 
 
 def test_a_graph_traced_in_train_mode_is_verified_in_eval_mode() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Dropout(0.5), nn.Conv2d(6, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Dropout(0.5), nn.Conv2d(6, 2, 1)
+    )
     model.train().double()
     x = nets.example(2, 3, 6, 6, seed=0)
     plan = plan_removal(trace(model, x), {"0": [1, 4]})
