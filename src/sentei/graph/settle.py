@@ -17,7 +17,7 @@ from sentei.index.atoms import BoolArray, Classes, IntArray
 from sentei.index.sizes import Expr, compare, evaluate, leaves
 
 Leaf = tuple[Any, ...]
-# Two sizes of independent dimensions of width n are taken for one with probability n ** -_TRIALS.
+# Sizes of two independent groups of width n are taken for one with probability n ** (1 - _TRIALS).
 _TRIALS = 12
 
 

@@ -246,7 +246,10 @@ def _texts(a: Analysis, classes: Classes, atoms: IntArray) -> list[str]:
     labels = classes.labels[atoms]
     indices = np.unique(classes.reason[labels][classes.frozen[labels]]).tolist()
     texts = [
-        a.atoms.reasons[i] if i >= 0 else "it meets pixels, samples or constants" for i in indices
+        a.atoms.reasons[i]
+        if i >= 0
+        else "it meets inputs, pixels or constants, which cannot shrink"
+        for i in indices
     ]
     return [text for text in texts if "positions of a kernel" not in text]
 
