@@ -31,6 +31,8 @@ class Combination:
             scope does not use it.
         tool: ``"sentei"`` or ``"torch-pruning"``.
         keeps_stream: The channels of the residual stream stay.
+        reduction: How the slices of a channel become one number, where the criterion can choose.
+        floor: Least share of a group that stays.
     """
 
     criterion: str
@@ -38,11 +40,23 @@ class Combination:
     normalization: str = ""
     tool: str = "sentei"
     keeps_stream: bool = False
+    reduction: str = "mean"
+    floor: float = 0.1
 
     def __str__(self) -> str:
         words = (self.criterion, self.scope, self.normalization)
-        marks = ("keep-stream" if self.keeps_stream else "", "TP" if self.tool != "sentei" else "")
+        marks = (
+            "keep-stream" if self.keeps_stream else "",
+            "TP" if self.tool != "sentei" else "",
+            self.reduction if self.reduction != "mean" else "",
+            f"floor={self.floor:g}" if self.floor != 0.1 else "",
+        )
         return " ".join(filter(None, (*words, *marks)))
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it explains others and cannot be chosen: no default reduction or floor."""
+        return self.reduction != "mean" or self.floor != 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

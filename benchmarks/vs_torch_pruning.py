@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,9 @@ def page(rows: Sequence[Row]) -> str:
     """Return the page of results."""
     machine = hardware()
     versions = {**machine.libraries}
-    versions["torch-pruning"] = importlib.metadata.version("torch-pruning")
+    # A page can be written where the rival is not installed: then its version is not known.
+    with suppress(importlib.metadata.PackageNotFoundError):
+        versions["torch-pruning"] = importlib.metadata.version("torch-pruning")
     listed = ", ".join(f"{k} {v}" for k, v in sorted(versions.items()))
     rights = {
         t: sum(bool(r.probes[t].get("ok")) for r in rows) for t in ("sentei", "torch-pruning")

@@ -82,14 +82,15 @@ def test_the_best_of_each_criterion_has_the_highest_mean_over_the_cells() -> Non
     assert best_of_each_criterion(found) == [L1, L2_GLOBAL]
 
 
-def test_finalists_are_chosen_by_the_selecting_network_only() -> None:
+def test_each_network_sends_its_best_to_the_second_stage() -> None:
     bn_local, bn_global = (Combination(criterion="bn-scale", scope=s) for s in ("local", "global"))
     records = [
         record(bn_local, 0.2, network="resnet20-cifar10"),
         record(bn_global, 0.3, network="resnet20-cifar10"),
         record(bn_local, 0.9, network="lite0-elpv"),
+        record(Combination(criterion="fpgm", scope="local"), 0.8, network="lite0-elpv"),
     ]
-    assert choose_finalists(records) == [*references(), bn_global]
+    assert choose_finalists(records) == [*references(), bn_local, bn_global]
 
 
 # Resumption ------------------------------------------------------------------------------------

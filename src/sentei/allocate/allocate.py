@@ -31,6 +31,12 @@ _STARTS = 32  # points of the path from which a closer allocation is looked for
 _HIDDEN = 256  # steps given back that no cost shows
 _FEW = 2**14  # so many allocations are all tried
 
+# When nothing else comes close: samples of each radius (steps of a group), and how many groups
+# move in a sample.
+_RADII = (1, 2, 4, 8)
+_SAMPLES = 4096
+_MOVED = 6
+
 
 class Costs(Protocol):
     """What counts costs: a :class:`~sentei.cost.CostModel`."""
@@ -354,7 +360,31 @@ class _Search:
             loads = self.meter.loads(np.stack([best, found]))
             best = found if loads[1] > loads[0] else best
             if self._is_close(best):
-                break
+                return best
+        return self._try_around(best)
+
+    def _try_around(self, best: IntArray) -> IntArray:
+        """Return the close allocation of least damage near ``best``, or ``best``.
+
+        Steps up in one group and down in another reach loads that steps in one direction jump
+        over. The samples are the same in every run.
+        """
+        choices = self.path.grid.choices
+        at = [int(np.searchsorted(own, w)) for own, w in zip(choices, best, strict=True)]
+        rng = np.random.default_rng(0)
+        for radius in _RADII:
+            moves_NG = rng.integers(-radius, radius + 1, size=(_SAMPLES, len(best)))
+            moves_NG[rng.random(moves_NG.shape) > _MOVED / len(best)] = 0
+            near_NG = np.stack(
+                [
+                    own[np.clip(start + moves, 0, len(own) - 1)]
+                    for own, start, moves in zip(choices, at, moves_NG.T, strict=True)
+                ],
+                axis=1,
+            )
+            close = near_NG[self._close(self.meter.loads(near_NG))]
+            if len(close):
+                return close[np.argmin(self.path.damage(close))]
         return best
 
     def _try_all(self) -> IntArray:
