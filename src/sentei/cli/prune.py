@@ -25,7 +25,8 @@ class Options:
         output: Directory of the run; by default one below runs/.
         criterion: How important a channel is (see: sentei list criteria).
         scope: How channels of different groups are compared (see: sentei list scopes).
-        round_to: Make widths multiples of this number; 8 or 16 suits fast runtimes.
+        round_to: Make widths multiples of this number; the default is the largest of 16, 8 and 4
+            with which the budget can be met, as fast runtimes like such widths.
         epochs: Epochs of training after pruning; 0 for none.
         fine_tune_epochs: Epochs of training before, where the classifier is new; 0 for none.
         pretrained: Start from published weights.

@@ -74,7 +74,8 @@ class RunConfig:
         criterion: How important a channel is.
         calibration_images: Training images that the criterion looks at, >= 1.
         scope: How channels of different groups are compared.
-        round_to: Widths become multiples of it, >= 1.
+        round_to: Widths become multiples of it, >= 1; None takes the largest of 16, 8 and 4 with
+            which the budget can be met.
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole.
@@ -110,7 +111,7 @@ class RunConfig:
     criterion: str = DEFAULT_CRITERION
     calibration_images: int = 256
     scope: str = DEFAULT_SCOPE
-    round_to: int = 1
+    round_to: int | None = None
     floor: float = DEFAULT_FLOOR
     tolerance: float = DEFAULT_TOLERANCE
     protect: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
     budget: Budget | str,
     criterion: str | Criterion | None = None,
     scope: str = DEFAULT_SCOPE,
-    round_to: int = 1,
+    round_to: int | None = None,
     floor: float = DEFAULT_FLOOR,
     tolerance: float = DEFAULT_TOLERANCE,
     protect: Iterable[str] = (),
@@ -88,7 +88,8 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         criterion: How important a channel is; by default ``"taylor"`` where there are data, else
             ``"l1"``.
         scope: How channels of different groups are compared.
-        round_to: Widths become multiples of it, >= 1.
+        round_to: Widths become multiples of it, >= 1; None takes the largest of 16, 8 and 4 with
+            which the budget can be met.
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole.

@@ -1,7 +1,8 @@
 """One round of pruning, and several seen as one removal from the dense network."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,16 @@ from torch import Tensor, nn
 
 from sentei.allocate import Allocation, Budget, allocate
 from sentei.allocate.allocate import plan_widths
+from sentei.cost import CostModel
 from sentei.criteria import Criterion, Scores, score
-from sentei.errors import PlanError
+from sentei.errors import BudgetError, PlanError
 from sentei.graph import Graph, trace
 from sentei.pipeline.config import DEFAULT_FLOOR, DEFAULT_SCOPE, DEFAULT_TOLERANCE
 from sentei.records import summarise_scores
 from sentei.surgery import Plan, Verification, apply, plan_removal, verify
 from sentei.train.checks import preserve_modes
+
+_ROUNDINGS = (16, 8, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,8 @@ class Selection:
     Args:
         criterion: How important a channel is: a name, or the criterion itself.
         scope: How channels of different groups are compared.
-        round_to: Widths become multiples of it, >= 1.
+        round_to: Widths become multiples of it, >= 1; None takes the largest of 16, 8 and 4 with
+            which the budget can be met, as fast runtimes like such widths.
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole.
@@ -33,7 +38,7 @@ class Selection:
 
     criterion: str | Criterion
     scope: str = DEFAULT_SCOPE
-    round_to: int = 1
+    round_to: int | None = None
     floor: float = DEFAULT_FLOOR
     tolerance: float = DEFAULT_TOLERANCE
     protect: tuple[str, ...] = ()
@@ -91,15 +96,7 @@ def prune_round(
         scores = score(graph, selection.criterion, batches=batches)
         if scoring_device is not None:
             model.cpu()
-        allocation = allocate(
-            graph,
-            scores,
-            budget=budget,
-            scope=selection.scope,
-            round_to=selection.round_to,
-            floor=selection.floor,
-            tolerance=selection.tolerance,
-        )
+        allocation = _allocate(graph, scores, budget, selection)
     chosen = plan_widths(graph, scores, allocation.widths)
     small = apply(chosen, model)
     verification = verify(model, small, chosen, inputs)
@@ -111,6 +108,36 @@ def prune_round(
         model=small,
         verification=verification,
     )
+
+
+def _allocate(graph: Graph, scores: Scores, budget: Budget, selection: Selection) -> Allocation:
+    """Return the allocation with the widths the selection asks for, or the best for speed."""
+    costs = CostModel.of(graph)
+
+    def rounded(round_to: int) -> Allocation:
+        return allocate(
+            graph,
+            scores,
+            budget=budget,
+            scope=selection.scope,
+            round_to=round_to,
+            floor=selection.floor,
+            tolerance=selection.tolerance,
+            costs=costs,
+        )
+
+    if selection.round_to is not None:
+        return rounded(selection.round_to)
+    # Steps of more than a quarter of a typical group leave the scores too little say.
+    typical = float(np.median(graph.widths)) if graph.groups else 0.0
+    for round_to in (n for n in _ROUNDINGS if 4 * n <= typical):
+        with suppress(BudgetError):
+            found = rounded(round_to)
+            note = f"widths are multiples of {round_to}, which fast runtimes like"
+            return replace(found, notes=(*found.notes, note))
+    found = rounded(1)
+    note = "no widths in multiples of 4 meet the budget; set round_to and a tolerance for speed"
+    return replace(found, notes=(*found.notes, note))
 
 
 Kept = dict[str, list[int]]
