@@ -1,9 +1,12 @@
 """A registry gives what was registered, and answers everything else with a way on."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from sentei.errors import PruningError
-from sentei.registry import Registry, did_you_mean
+from sentei.registry import Registry, did_you_mean, load_plugins
 
 
 def make_registry(*names: str) -> Registry[str]:
@@ -71,3 +74,17 @@ def test_registries_do_not_share_names() -> None:
     make_registry("fig")
 
     assert len(make_registry("plum")) == 1
+
+
+def test_every_module_of_a_package_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "some_plugins"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "one.py").write_text("LOADED = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    load_plugins("some_plugins", [str(package)])
+
+    assert sys.modules["some_plugins.one"].LOADED

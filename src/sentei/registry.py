@@ -1,7 +1,10 @@
 """Registries: a name chooses a plug-in; a taken name is refused, a typo is answered."""
 
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from sentei.errors import UnknownNameError
@@ -71,3 +74,16 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+
+def load_plugins(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, and every entry point of the group of its name.
+
+    Args:
+        package: Name of the package, ``__name__`` in its ``__init__``.
+        path: Where its modules lie, ``__path__`` there.
+    """
+    for module in pkgutil.iter_modules(path, f"{package}."):
+        importlib.import_module(module.name)
+    for entry in entry_points(group=package):
+        entry.load()

@@ -4,22 +4,11 @@ Every module of this package is imported, and every entry point of the group ``s
 a new scope is one file here, or one module elsewhere.
 """
 
-import importlib
-import pkgutil
-from importlib.metadata import entry_points
-
 from sentei.allocate.allocate import Allocation, allocate, plan, plan_widths
 from sentei.allocate.base import SCOPES, Ranking, Scope
 from sentei.allocate.budget import Budget
+from sentei.registry import load_plugins
 
 __all__ = ["SCOPES", "Allocation", "Budget", "Ranking", "Scope", "allocate", "plan", "plan_widths"]
 
-
-def _load_plugins() -> None:
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        importlib.import_module(module.name)
-    for entry in entry_points(group=__name__):
-        entry.load()
-
-
-_load_plugins()
+load_plugins(__name__, __path__)

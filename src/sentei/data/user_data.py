@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sentei.data.base import DATASETS, DataOptions, DataSplits, Images, num_samples
 from sentei.data.splits import digest_of
-from sentei.data.user_code import find_factory, import_path
 from sentei.errors import DataError
+from sentei.user_code import find_factory, import_path
 
 _DIGEST_SAMPLES = 64  # of each part: a data set may be too large to read whole
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from sentei.errors import ModelError
-from sentei.models.user_code import find_factory, import_path
+from sentei.user_code import find_factory, import_path
 
 # What may stand before the colon of a specification besides a file or a module.
 _PREFIXES = ("sentei", "timm", "torchvision")
