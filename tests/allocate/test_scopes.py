@@ -44,7 +44,7 @@ def test_local_spreads_every_group_evenly() -> None:
         ("sum", [0, 0.25, 0.75]),
         ("l2", [0, 3 / 90**0.5, 9 / 90**0.5]),
         ("standard", [-4 / 14**0.5, -1 / 14**0.5, 5 / 14**0.5]),
-        (None, [0, 0.75, 2.25]),
+        (None, [0, 1 / 3, 1]),
     ],
 )
 def test_global_normalizes_each_group(

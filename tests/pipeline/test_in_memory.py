@@ -46,14 +46,14 @@ def test_model_itself_is_not_changed() -> None:
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
-def test_scores_come_from_data_where_there_are_some() -> None:
-    with_data = sentei.prune(digits_net(), IMAGES, budget="macs=0.5", data=digits())
-    by_name = sentei.prune(
+def test_a_criterion_that_needs_data_scores_by_them() -> None:
+    default = sentei.prune(digits_net(), IMAGES, budget="macs=0.5", data=digits())
+    by_name = sentei.prune(digits_net(), IMAGES, budget="macs=0.5", data=digits(), criterion="l1")
+    by_data = sentei.prune(
         digits_net(), IMAGES, budget="macs=0.5", data=digits(), criterion="taylor"
     )
-    without = sentei.prune(digits_net(), IMAGES, budget="macs=0.5")
 
-    assert with_data.plan.removed == by_name.plan.removed != without.plan.removed
+    assert default.plan.removed == by_name.plan.removed != by_data.plan.removed
 
 
 def test_recovery_trains_the_smaller_network() -> None:

@@ -66,11 +66,11 @@ def normalized(ranking: Ranking, name: Normalization | None) -> list[FloatArray]
         ranking: The scores.
         name: Divide by the mean, maximum, sum or Euclidean norm of the absolute scores of the
             group; ``standard`` subtracts the mean and divides by the standard deviation; None is
-            ``none`` where scores are comparable as they are, else ``mean``. A divisor of 0
+            ``none`` where scores are comparable as they are, else ``max``. A divisor of 0
             divides nothing.
     """
     if name is None:
-        name = "none" if ranking.comparable else "mean"
+        name = "none" if ranking.comparable else "max"
     return [_normalize(scores_C, name) for scores_C in ranking.scores]
 
 

@@ -21,7 +21,6 @@ from sentei.surgery import Plan, Verification
 from sentei.train import EpochRecord, RunOptions, TrainConfig, fit, recalibrate_batch_norm
 from sentei.train.checks import Batches
 
-CRITERION_WITHOUT_DATA = "l1"
 CALIBRATION_IMAGES = 256
 
 
@@ -68,7 +67,7 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
     inputs: Any,  # noqa: ANN401 - whatever the model takes
     *,
     budget: Budget | str,
-    criterion: str | Criterion | None = None,
+    criterion: str | Criterion = DEFAULT_CRITERION,
     scope: str = DEFAULT_SCOPE,
     round_to: int | None = None,
     floor: float = DEFAULT_FLOOR,
@@ -85,8 +84,7 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         model: Any module.
         inputs: Example inputs: a tensor, a tuple (positional) or a dict (keyword arguments).
         budget: What the result may cost, such as ``"macs=0.5"``.
-        criterion: How important a channel is; by default ``"taylor"`` where there are data, else
-            ``"l1"``.
+        criterion: How important a channel is.
         scope: How channels of different groups are compared.
         round_to: Widths become multiples of it, >= 1; None takes the largest of 16, 8 and 4 with
             which the budget can be met.
@@ -114,14 +112,13 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         raise ValueError(
             "recover needs data to train on; pass data=..., batches of (images, labels)"
         )
-    chosen = criterion or (CRITERION_WITHOUT_DATA if data is None else DEFAULT_CRITERION)
     limits = Budget.parse(budget) if isinstance(budget, str) else budget
     done = prune_round(
         model,
         inputs,
         budget=limits,
         selection=Selection(
-            criterion=chosen,
+            criterion=criterion,
             scope=scope,
             round_to=round_to,
             floor=floor,
