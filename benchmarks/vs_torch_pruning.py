@@ -120,7 +120,7 @@ def _run(path: Path, tasks: Sequence[str], work: Any, limits: Limits) -> None:  
 def _race(known: Records, name: str) -> str:
     """Return the task: both tools race where the rival came through its first run."""
     rival = known.get(f"torch-pruning {name}", {})
-    return f"{'both' if 'first_seconds' in rival else 'sentei'} {name}"
+    return f"{'both' if 'first_seconds' in rival else 'alone'} {name}"
 
 
 class Row:

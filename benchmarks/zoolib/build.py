@@ -92,6 +92,9 @@ _SMALL_IMAGES: Mapping[str, int] = {
     "nasnetalarge": 160,
     "pnasnet5large": 160,
     "sam2_hiera_tiny": 256,
+    "qwen3_vit_88m": 256,
+    "gemma4_vit_167m": 192,
+    "deepseek_vit_412m": 210,
 }
 
 
@@ -157,9 +160,18 @@ def _video(name: str) -> Built:
 
 
 def _optical_flow(name: str) -> Built:
-    model = build_torchvision_model(name, options={})
-    pair = (images(1, 3, 128, 128), images(1, 3, 128, 128, seed=2))
-    return Built(model=model, inputs=(*pair, 2), note="two updates of the flow")
+    """Build RAFT in float64; its code makes one grid in float32, which alone would stop it."""
+    raft: Any = importlib.import_module("torchvision.models.optical_flow.raft")
+    utilities = importlib.import_module("torchvision.models.optical_flow._utils")
+
+    def grid(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - as the function it wraps
+        return utilities.make_coords_grid(*args, **kwargs).double()
+
+    raft.make_coords_grid = grid
+    model = build_torchvision_model(name, options={}).double()
+    pair = (images(1, 3, 128, 128).double(), images(1, 3, 128, 128, seed=2).double())
+    note = "two updates of the flow; built in float64, its grid of coordinates too"
+    return Built(model=model, inputs=(*pair, 2), note=note)
 
 
 def _detection(name: str) -> Built:

@@ -258,7 +258,7 @@ def race(task: str) -> dict[str, Any]:
     """Time both tools in turn in one process.
 
     Args:
-        task: ``both`` or ``sentei`` and the network: ``both torchvision:resnet18``.
+        task: ``both`` or ``alone`` (sentei) and the network: ``both torchvision:resnet18``.
 
     Returns:
         Median CPU seconds by tool: from nothing (``whole``), on a graph that is there (``step``:

@@ -13,6 +13,7 @@ from sentei.graph.analysis import Analysis, analyse
 from sentei.graph.capture import Kind, Recording, capture, named_tensors
 from sentei.graph.groups import Graph, Group, Layout, Member, TraceOptions
 from sentei.graph.rules.attention import default_scales
+from sentei.graph.rules.norm import root_mean_square_shapes
 from sentei.graph.settle import Settled, settle
 from sentei.index.atoms import Classes, IntArray
 from sentei.registry import did_you_mean
@@ -49,6 +50,7 @@ def trace(
     recording = capture(model, inputs)
     analysis = analyse(recording)
     default_scales(analysis)
+    root_mean_square_shapes(analysis)
     _protect(analysis, model, protect)
     if not shrink_outputs:
         analysis.freeze_values(recording.outputs, "outputs of the model keep their shape")

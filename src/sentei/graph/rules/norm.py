@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from sentei.graph.analysis import Analysis, rule
+from sentei.graph.analysis import Analysis, Slot, rule
 from sentei.graph.capture import Op
+from sentei.index.sizes import expr_of, leaves
 
 
 @rule("native_batch_norm", "native_batch_norm_legit", "native_batch_norm_legit_no_training",
@@ -78,3 +79,21 @@ def fft(a: Analysis, op: Op) -> None:
         a.freeze(dims[k], op, "a Fourier transform runs along this dimension")
         dims[k] = None
     a.set(op.outputs[0], dims)
+
+
+def root_mean_square_shapes(a: Analysis) -> None:
+    """Follow the shape that ``rms_norm`` is given: torch decomposes it before any rule sees it."""
+    for call in a.recording.calls:
+        args, kwargs = call.arguments
+        shape = kwargs.get("normalized_shape", args[1] if len(args) > 1 else ())
+        if call.function != "rms_norm" or not call.tensors or not shape:
+            continue
+        where = f"{call.module or 'the model'} ({call.where})"
+        for size, atoms in zip(shape, a.layouts[call.tensors[0]][-len(shape) :], strict=True):
+            if atoms is None:
+                continue
+            expr = expr_of(size)
+            if leaves(expr):
+                a.slots.append(Slot(expr=expr, atoms=atoms, where=where))
+            else:
+                a.atoms.freeze(atoms, f"the size {expr} is written in the code in {where}")
