@@ -110,10 +110,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(path: Path, tasks: Sequence[str], work: Any, limits: Limits) -> None:  # noqa: ANN401
     known = read_records(path)
     todo = [t for t in tasks if t not in known]
-    started = time.monotonic()
+    started, commit = time.monotonic(), revision(ROOT, dirty=True)  # of the code that runs
     runs = run_all(todo, work, jobs=1, limits=limits, preload=["benchmarks.zoolib.rival"])
     for done, record in enumerate(runs, start=1):
-        append_record(path, {**record, "commit": revision(ROOT)})
+        append_record(path, {**record, "commit": commit})
         print(progress(done, len(todo), record, started), flush=True)
 
 

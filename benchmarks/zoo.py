@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = _todo(networks, read_records(path), options)
     print(f"{len(todo)} of {len(networks)} networks to run; results in {path}", flush=True)
     limits = Limits(seconds=options.seconds, memory_bytes=round(options.memory_gb * 1e9))
-    started = time.monotonic()
+    started, commit = time.monotonic(), revision(ROOT, dirty=True)  # of the code that runs
     runs = run_all(todo, check, jobs=options.jobs, limits=limits, preload=_HEAVY)
     for done, record in enumerate(runs, start=1):
-        append_record(path, {**record, "commit": revision(ROOT)})
+        append_record(path, {**record, "commit": commit})
         print(progress(done, len(todo), record, started), flush=True)
     return _report(networks, read_records(path), options.page)
 

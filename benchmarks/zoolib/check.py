@@ -142,31 +142,13 @@ def _compare_as_is(
     model: nn.Module, small: nn.Module, plan: Plan, inputs: Inputs
 ) -> dict[str, Any]:
     model, small = copy.deepcopy(model), copy.deepcopy(small)  # some keep what they computed
-    reference = mask(plan, model)
-    expected = _results(reference, inputs)
-    errors = _errors(expected, _results(small, inputs))
-    # A kink (a rectifier, a grid point) that rounding carries over to its other side changes the
-    # gradient of the original too: what a last bit of the input does there is no error here.
-    nudged = [_errors(expected, _results(reference, _nudge(inputs, seed))) for seed in range(8)]
-    allowed = [max(_LOOSE_VERIFY, *(4 * own[k] for own in nudged)) for k in range(2)]
-    if not all(error <= limit for error, limit in zip(errors, allowed, strict=True)):
-        raise SilentError(f"in float32 outputs and gradients differ by {errors}, not {allowed}")
+    expected = _results(mask(plan, model), inputs)
+    errors = [
+        max(map(distance, e, f)) for e, f in zip(expected, _results(small, inputs), strict=True)
+    ]
+    if not max(errors) <= _LOOSE_VERIFY:
+        raise SilentError(f"in float32 outputs and gradients differ by {errors}")
     return {"output_error": errors[0], "gradient_error": errors[1], "precision": "float32"}
-
-
-def _errors(expected: tuple[list[Tensor], ...], found: tuple[list[Tensor], ...]) -> list[float]:
-    return [max(map(distance, e, f)) for e, f in zip(expected, found, strict=True)]
-
-
-def _nudge(inputs: Inputs, seed: int) -> Inputs:
-    """Return the inputs with every element moved by about half of its last bit."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def moved(tensor: Tensor) -> Tensor:
-        signs = torch.randn(tensor.shape, generator=generator).sign()
-        return tensor * (1 + torch.finfo(tensor.dtype).eps / 2 * signs)
-
-    return map_tensors(inputs, moved)
 
 
 def _results(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], list[Tensor]]:

@@ -161,10 +161,16 @@ def read_records(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def revision(root: Path) -> str:
-    """Return the commit of a working tree, short, or the date where there is no git."""
+def revision(root: Path, *, dirty: bool = False) -> str:
+    """Return the commit of a working tree, short, or the date where there is no git.
+
+    Args:
+        root: The working tree.
+        dirty: Say so where files of it have been changed since.
+    """
     try:
-        command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+        command = ["git", "-C", str(root), "describe", "--always", "--exclude=*"]
+        command += ["--dirty"] if dirty else []
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return time.strftime("%Y-%m-%d")
