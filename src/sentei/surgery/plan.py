@@ -90,9 +90,11 @@ def plan_removal(graph: Graph, removed: Mapping[str, Sequence[int]]) -> Plan:
         PlanError: An index is out of range or twice, nothing would be left, or rows that must
             stay equal would not.
     """
-    graph.keep(removed)
+    mask = graph.keep(removed)
     ordered = {n: tuple(sorted(int(i) for i in r)) for n, r in removed.items() if len(r) > 0}
-    return Plan(graph=graph, removed=ordered)
+    plan = Plan(graph=graph, removed=ordered)
+    vars(plan)["keep"] = mask  # what the cached property would work out again
+    return plan
 
 
 def plan_keep(graph: Graph, keep: BoolArray) -> Plan:
