@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "$(PYTHON) is too old or missing: sentei needs 3.11; try make setup PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt -e ".[onnx,openvino,elpv,dev]" pyyaml
+	$(PIP) install -c constraints.txt -e ".[onnx,openvino,ray,search,elpv,dev]" pyyaml
 	$(PIP) install -c constraints.txt --no-deps torchvision timm
 	@touch $@
 

@@ -10,7 +10,7 @@ nox.options.reuse_existing_virtualenvs = True
 def install(session: nox.Session) -> None:
     """Install sentei as the Makefile does: torch first, what would replace it last."""
     session.install("-c", "constraints.txt", "torch")
-    session.install("-c", "constraints.txt", "-e", ".[onnx,openvino,elpv,dev]", "pyyaml")
+    session.install("-c", "constraints.txt", "-e", ".[onnx,openvino,ray,search,elpv,dev]", "pyyaml")
     session.install("-c", "constraints.txt", "--no-deps", "torchvision", "timm")
 
 
