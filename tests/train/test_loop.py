@@ -200,6 +200,17 @@ def test_gradients_are_clipped_to_the_norm(digits: Pairs) -> None:
     assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
+def test_bfloat16_reaches_the_layers_on_any_device_and_weights_stay_float32(digits: Pairs) -> None:
+    seen: set[torch.dtype] = set()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model[1].register_forward_hook(lambda *args: seen.add(args[2].dtype))
+
+    fit(model, digits, config=TrainConfig(epochs=1, amp="bfloat16"))
+
+    assert seen == {torch.bfloat16}
+    assert model[1].weight.dtype == torch.float32
+
+
 def test_augmentation_changes_the_images_and_is_repeatable(digits: Pairs) -> None:
     def noisy(images: Tensor) -> Tensor:
         return images + torch.randn(images.shape)

@@ -71,6 +71,20 @@ class Budget:
         """
         return {n: v * dense[n] if v <= 1 else float(v) for n, v in self.limits.items()}
 
+    def between(self, dense: Mapping[str, float], *, step: int, steps: int) -> "Budget":
+        """Return the budget of one of several rounds: costs fall by the same factor in each.
+
+        Limits are in the units of the costs, so that they hold for a network already pruned.
+
+        Args:
+            dense: What the original costs, by cost.
+            step: Counts the rounds from 1; the last one has the limits themselves.
+            steps: Number of rounds, >= 1.
+        """
+        share = step / steps
+        targets = self.targets(dense).items()
+        return Budget(**{n: dense[n] ** (1 - share) * target**share for n, target in targets})
+
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """Return the budget written as ``cost=limit``, several joined by commas.

@@ -40,9 +40,14 @@ def whole(recording: Recording, value: int) -> Product:
 def multiply_adds(recording: Recording) -> Iterator[Product]:
     """Yield the products whose sum is the number of multiply-adds of a run."""
     for op in recording.ops:
-        count = _RULES.get(op.name)
-        if count is not None:
-            yield from count(recording, op)
+        yield from multiply_adds_of(recording, op)
+
+
+def multiply_adds_of(recording: Recording, op: Op) -> Iterator[Product]:
+    """Yield the products whose sum is the number of multiply-adds of one operator."""
+    count = _RULES.get(op.name)
+    if count is not None:
+        yield from count(recording, op)
 
 
 def _dim(recording: Recording, value: int, dim: int) -> Dim:

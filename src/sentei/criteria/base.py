@@ -7,10 +7,10 @@ Shapes: C = channels of all groups; F = elements a channel of one group owns in 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import Flag, auto
 from functools import cached_property, lru_cache
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +137,12 @@ class Criterion(ABC):
     @abstractmethod
     def score(self, evidence: Evidence) -> FloatArray:
         """Return one finite score a channel, shape [C]; larger means more important."""
+
+    def seeded(self, seed: int) -> "Criterion":
+        """Return the criterion with another ``seed``, or itself if it draws nothing."""
+        draws = any(f.name == "seed" for f in fields(self))
+        changed: Any = {"seed": seed}
+        return replace(self, **changed) if draws else self
 
     def observe(
         self,

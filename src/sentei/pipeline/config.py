@@ -1,7 +1,6 @@
 """Everything that decides a run, as one frozen value."""
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -167,10 +166,4 @@ class RunConfig:
         """
         if self.steps == 1:
             return self.budget
-        share = step / self.steps
-        targets = self.budget.targets(dense)
-        between = {
-            name: math.exp((1 - share) * math.log(dense[name]) + share * math.log(target))
-            for name, target in targets.items()
-        }
-        return Budget(**between)
+        return self.budget.between(dense, step=step, steps=self.steps)

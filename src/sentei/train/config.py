@@ -26,7 +26,8 @@ class TrainConfig:
             0 turns it off. See `sentei.train.ema.Ema`.
         clip_norm: Largest L2 norm of the whole gradient, > 0; None leaves gradients as they are.
         amp: ``"auto"`` runs the forward pass in bfloat16 (float16 with loss scaling where the
-            device has no bfloat16) on CUDA and in full precision elsewhere; ``"off"`` never.
+            device has no bfloat16) on CUDA and in full precision elsewhere; ``"bfloat16"`` in
+            bfloat16 everywhere, which some processors are fast at; ``"off"`` never.
         distill_weight: Share w of the distillation loss, in [0, 1]: the loss is
             ``(1 - w) * cross_entropy + w * distillation``; more than 0 needs a teacher.
         distill_temperature: Temperature of the softened outputs, > 0; larger is softer.
@@ -47,7 +48,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     clip_norm: float | None = None
-    amp: Literal["auto", "off"] = "auto"
+    amp: Literal["auto", "bfloat16", "off"] = "auto"
     distill_weight: float = 0.0
     distill_temperature: float = 4.0
     seed: int = 0
@@ -66,7 +67,7 @@ class TrainConfig:
             ("label_smoothing", 0 <= self.label_smoothing < 1, "a number in [0, 1)"),
             ("ema_decay", 0 <= self.ema_decay < 1, "a number in [0, 1); 0 turns it off"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "a number > 0, or None"),
-            ("amp", self.amp in ("auto", "off"), "'auto' or 'off'"),
+            ("amp", self.amp in ("auto", "bfloat16", "off"), "'auto', 'bfloat16' or 'off'"),
             ("distill_weight", 0 <= self.distill_weight <= 1, "a number in [0, 1]"),
             ("distill_temperature", 0 < self.distill_temperature < math.inf, "a finite number > 0"),
             ("seed", 0 <= self.seed < 2**63, "an integer in [0, 2^63)"),

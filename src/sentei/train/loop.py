@@ -154,6 +154,8 @@ def _own_random_state(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _amp_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    if config.amp == "bfloat16":
+        return torch.bfloat16
     if config.amp == "off" or device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
