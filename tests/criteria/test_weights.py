@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria import Criterion, Evidence, score
+from sentei.criteria import Evidence, score
 from sentei.criteria.base import Reduction, weights_CF
 from sentei.criteria.bn_scale import BnScale
 from sentei.criteria.fpgm import Fpgm
@@ -18,24 +18,7 @@ from sentei.criteria.random import Random
 from sentei.errors import PruningError
 from sentei.graph import trace
 from tests.support.nets import DenseNet, FlattenNet, GatedNet, GroupedNet, example, fill
-
-FIRST = [[1.0, -2.0], [0.0, 0.5], [3.0, 4.0]]
-SECOND = [[-5.0, 0.0, 1.0], [1.0, 2.0, 1.0]]
-
-
-def small_net(*between: nn.Module) -> nn.Sequential:
-    net = nn.Sequential(nn.Linear(2, 3), *between, nn.Linear(3, 2)).double().eval()
-    with torch.no_grad():
-        for layer, weight in ((net[0], FIRST), (net[-1], SECOND)):
-            assert isinstance(layer, nn.Linear)
-            layer.weight.copy_(torch.tensor(weight))
-            layer.bias.fill_(100.0)
-    return net
-
-
-def scores(model: nn.Module, criterion: Criterion | str, *shape: int) -> dict[str, list[float]]:
-    graph = trace(model, example(*(shape or (1, 2))))
-    return {name: own.tolist() for name, own in score(graph, criterion).by_group.items()}
+from tests.support.small import linear_net, scores, small_net
 
 
 @pytest.mark.parametrize(
@@ -120,6 +103,27 @@ def test_fpgm_sums_the_distances_of_joined_rows_and_columns() -> None:
     found = scores(small_net(), "fpgm")
 
     np.testing.assert_allclose(found["0"], [near + far, near + middle, far + middle], rtol=1e-12)
+
+
+def test_fpgm_by_angle_sums_one_minus_the_cosines() -> None:
+    # Channels (1, -2, -5, 1), (0, .5, 0, 2), (3, 4, 1, 1).
+    near, middle, far = 1 / (31 * 4.25) ** 0.5, -9 / (31 * 27) ** 0.5, 4 / (4.25 * 27) ** 0.5
+
+    found = scores(small_net(), Fpgm(distance="cosine"))
+
+    expected = [2 - near - middle, 2 - near - far, 2 - middle - far]
+    np.testing.assert_allclose(found["0"], expected, rtol=1e-12)
+
+
+def test_channel_of_zeros_is_at_right_angles_to_all() -> None:
+    net = linear_net([[1.0], [0.0], [2.0]], [[0.0, 0.0, 0.0]])
+
+    assert scores(net, Fpgm(distance="cosine"), 1, 1) == {"0": [1, 2, 1]}
+
+
+def test_unknown_distance_is_refused() -> None:
+    with pytest.raises(ValueError, match="distance='cos'; expected one of euclidean, cosine"):
+        Fpgm(distance="cos")  # type: ignore[arg-type]
 
 
 def test_fpgm_of_a_duplicate_is_lowest() -> None:
@@ -225,7 +229,7 @@ def test_group_without_weights_is_refused_by_name() -> None:
     graph = trace(ShiftOnly(), torch.ones(1, 2))
     (group,) = graph.groups
 
-    for name in ("l1", "lamp", "fpgm"):
+    for name in ("l1", "l1-greedy", "lamp", "fpgm", "fpgm-mix"):
         with pytest.raises(PruningError, match=f"group {group.name}: it owns no weights"):
             score(graph, name)
 

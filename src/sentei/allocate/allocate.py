@@ -17,12 +17,13 @@ import numpy as np
 from sentei.allocate.base import SCOPES, Ranking, Scope
 from sentei.allocate.budget import Budget
 from sentei.allocate.grid import Grid, RoundTo, check_widths, make_grid
-from sentei.allocate.path import Path, ascending_scores, lowest_first
+from sentei.allocate.path import Path, ascending_scores
 from sentei.cost import CostModel
 from sentei.criteria import Scores
 from sentei.criteria.base import FloatArray
 from sentei.errors import BudgetError, PruningError
 from sentei.graph import Graph
+from sentei.graph.groups import lowest_first
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.surgery import Plan, plan_keep
 

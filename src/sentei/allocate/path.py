@@ -10,17 +10,8 @@ import numpy as np
 
 from sentei.allocate.grid import Grid
 from sentei.criteria.base import FloatArray
-from sentei.graph import Group
+from sentei.graph.groups import Group, lowest_first
 from sentei.index.atoms import IntArray
-
-
-def lowest_first(group: Group, scores: FloatArray) -> IntArray:
-    """Return the channels of each row, lowest score first, shape [rows, width / rows].
-
-    Equal scores go in the order of the channels.
-    """
-    rows = np.zeros(group.width, dtype=np.int64) if group.rows is None else group.rows
-    return np.lexsort((scores, rows)).reshape(group.num_rows, -1)
 
 
 def ascending_scores(group: Group, scores: FloatArray) -> FloatArray:

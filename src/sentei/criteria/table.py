@@ -38,13 +38,16 @@ def rows() -> list[Row]:
 
 
 def markdown_table() -> str:
-    """Return the table of docs/criteria.md."""
-    lines = ["| name | what | needs | comparable | options | source |", "|---|---|---|---|---|---|"]
+    """Return the table of docs/criteria.md; its last column is the section of the survey."""
+    lines = [
+        "| name | what | needs | comparable | options | source | survey |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows():
         arxiv = f", [{row.arxiv}](https://arxiv.org/abs/{row.arxiv})" if row.arxiv else ""
         options = f"`{row.options}`" if row.options else ""
         cells = (f"`{row.name}`", row.summary, row.needs, "yes" if row.comparable else "no")
-        lines.append(f"| {' | '.join(cells)} | {options} | {row.source}{arxiv} |")
+        lines.append(f"| {' | '.join(cells)} | {options} | {row.source}{arxiv} | {row.section} |")
     return "\n".join(lines)
 
 

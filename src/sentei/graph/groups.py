@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from sentei.errors import PlanError, UnknownNameError
@@ -216,3 +217,12 @@ class Graph:
 def kept(channels: IntArray, mask: BoolArray) -> BoolArray:
     """Return which positions stay, given their channels (-1 stays) and the kept channels."""
     return np.append(mask, True)[channels]
+
+
+def lowest_first(group: Group, scores: npt.NDArray[np.float64]) -> IntArray:
+    """Return the channels of each row, lowest score first, shape [rows, width / rows].
+
+    Equal scores go in the order of the channels.
+    """
+    rows = np.zeros(group.width, dtype=np.int64) if group.rows is None else group.rows
+    return np.lexsort((scores, rows)).reshape(group.num_rows, -1)
