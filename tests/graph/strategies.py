@@ -416,6 +416,47 @@ def part(draw: Draw, x: Node) -> Step:
     return Step(module=draw(st.sampled_from(forms)), dim=1)
 
 
+class Indexed(nn.Module):
+    """Positions picked by a buffer of indices."""
+
+    order: Tensor
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], order: list[Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.register_buffer("order", torch.tensor(order))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.order)
+
+
+@operator(lambda x: x.width > 1)
+def index(draw: Draw, x: Node) -> Step:
+    forms: list[Callable[[Tensor, Tensor], Tensor]] = [
+        lambda t, order: t.index_select(x.dim, order % x.width),
+        lambda t, order: t.index_select(x.dim, order.abs()),
+        lambda t, order: t.movedim(x.dim, 0)[order].movedim(0, x.dim),
+        lambda t, order: t.movedim(x.dim, 0)[order.int()].movedim(0, x.dim) + order.numel(),
+        lambda t, order: t.movedim(x.dim, 0)[order].movedim(0, x.dim) * order[0],
+    ]
+    function = draw(st.sampled_from(forms))
+    positions = st.integers(1 - x.width, x.width - 1)
+    orders: list[st.SearchStrategy[list[Any]]] = [
+        st.permutations(range(x.width)),
+        st.lists(positions, min_size=1, max_size=2 * x.width),
+    ]
+    return Step(module=Indexed(function, draw(st.one_of(orders))), dim=x.dim, mixes=True)
+
+
+@operator(lambda x: x.width > 1)
+def select_masked(draw: Draw, x: Node) -> Step:
+    def forward(t: Tensor, order: Tensor) -> Tensor:
+        return t.movedim(x.dim, 0)[order].movedim(0, x.dim)
+
+    masks = st.lists(st.booleans(), min_size=x.width, max_size=x.width).filter(any)
+    return Step(module=Indexed(forward, draw(masks)), dim=x.dim, mixes=True)
+
+
 @operator()
 def rearrange(draw: Draw, x: Node) -> Step:
     last = x.width - 1

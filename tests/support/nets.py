@@ -505,6 +505,36 @@ class BufferNet(nn.Module):
         return self.conv2(nn.functional.relu(self.conv1(x) * self.gain + self.offset))
 
 
+class IndexNet(nn.Module):
+    """Channels reordered, chosen and masked by buffers; [N, 3, 5, 5] -> [N, 4, 5, 5].
+
+    Args:
+        order: Position of the source of every channel after the first convolution.
+        chosen: Of them, counted after the reordering, those that the second one reads.
+    """
+
+    order: Tensor
+    chosen: Tensor
+
+    def __init__(
+        self,
+        width: int = 6,
+        *,
+        order: tuple[int, ...] = (4, 0, 2, 5, 1, 3),
+        chosen: tuple[int, ...] = (5, -6, 1, 1),
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 1)
+        self.conv2 = nn.Conv2d(len(order), 4, 1)
+        self.conv3 = nn.Conv2d(len(chosen), 4, 1)
+        self.register_buffer("order", torch.tensor(order))
+        self.register_buffer("chosen", torch.tensor(chosen, dtype=torch.int32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.relu(self.conv1(x)).index_select(1, self.order)
+        return self.conv2(x) + self.conv3(x[:, self.chosen.to(x.device)])
+
+
 class OwnConv2d(nn.Conv2d):
     """A user's convolution: scaled, and with one more attribute."""
 
@@ -651,6 +681,7 @@ _TABLE: dict[str, tuple[Net, Callable[[], Any]]] = {
     "twice": (TwiceNet, lambda: _image(3, 6)),
     "functional": (FunctionalNet, lambda: _image(3, 6)),
     "buffers": (BufferNet, lambda: _image(3, 5)),
+    "index buffers": (IndexNet, lambda: _image(3, 5)),
     "subclass": (SubclassNet, lambda: _image(3, 6)),
     "nested outputs": (NestedNet, lambda: _image(3, 5)),
     "two inputs": (TwoInputNet, lambda: (_image(3, 5), example(2, 2, 5, 5, seed=2), 0.5)),

@@ -70,6 +70,21 @@ class Slot:
     where: str
 
 
+@dataclass(kw_only=True, eq=False)
+class Pick:
+    """Positions of a dimension picked by a buffer that holds their numbers (or a mask).
+
+    Attributes:
+        buffer: Value of the buffer.
+        source: Atoms of the dimension, shape [positions].
+        op: The operator that picks.
+    """
+
+    buffer: int
+    source: IntArray
+    op: Op
+
+
 class Analysis:
     """Layouts of all values, and what the rules have said so far."""
 
@@ -80,6 +95,7 @@ class Analysis:
         self.grids: list[Grid] = []
         self.partitions: list[Partition] = []
         self.slots: list[Slot] = []
+        self.picks: list[Pick] = []
         self.fixed: list[tuple[Expr, str]] = []
         self.dependent: dict[int, IntArray] = {}
         self.merged: dict[tuple[bytes, ...], IntArray] = {}
@@ -318,4 +334,15 @@ def analyse(recording: Recording) -> Analysis:
     return a
 
 
-__all__ = ["AUTO", "FROZEN", "RULES", "Analysis", "Dims", "Grid", "Partition", "Slot", "analyse"]
+__all__ = [
+    "AUTO",
+    "FROZEN",
+    "RULES",
+    "Analysis",
+    "Dims",
+    "Grid",
+    "Partition",
+    "Pick",
+    "Slot",
+    "analyse",
+]

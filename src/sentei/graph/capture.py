@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sentei.errors
 from sentei.errors import TraceError
+from sentei.index.atoms import IntArray
 from sentei.index.sizes import Expr, Size, SizeLog, plain
 
 Kind = Literal["param", "buffer", "input", "const", "op"]
@@ -132,7 +133,18 @@ class Op:
 
 @dataclass(kw_only=True)
 class Recording:
-    """Everything one run showed."""
+    """Everything one run showed.
+
+    Attributes:
+        values: Every tensor.
+        ops: Every operator, in the order they ran.
+        calls: The user's calls, in the same order.
+        outputs: Values of the tensors the model returned.
+        escapes: Sizes used as numbers, and where.
+        guards: Comparisons of sizes that the code branched on.
+        indices: Values of the model's buffers of integers or booleans with one dimension.
+        batch_size: Length of the first dimension of the first input.
+    """
 
     values: list[Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
@@ -140,7 +152,7 @@ class Recording:
     outputs: list[int] = field(default_factory=list)
     escapes: list[tuple[Expr, str]] = field(default_factory=list)
     guards: list[tuple[str, Expr, Expr, bool, str]] = field(default_factory=list)
-    constants: dict[int, Tensor] = field(default_factory=dict)
+    indices: dict[int, IntArray] = field(default_factory=dict)
     batch_size: int = 1
 
     def where(self, op: Op) -> str:
@@ -267,8 +279,6 @@ class _Recorder:
         index = self.ids.get(id(tensor))
         if index is None:
             index = self.add(tensor, "const")
-            if tensor.device.type != "meta":
-                self.recording.constants[index] = tensor
         return index
 
     def refs(self, obj: Any) -> Any:
@@ -499,7 +509,9 @@ def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bo
         stand_in = stand_ins[id(tensor)]
         known = recorder.ids.get(id(stand_in))
         if known is None:
-            recorder.add(stand_in, kind, name)
+            known = recorder.add(stand_in, kind, name)
+            if kind == "buffer" and _may_index(tensor):
+                recorder.recording.indices[known] = tensor.detach().cpu().numpy().copy()
         else:
             recorder.recording.values[known].names += (name,)
     if not real:
@@ -524,16 +536,13 @@ def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bo
     recorder.recording.outputs = [
         recorder.ids[id(t)] for t in tensors_in(out) if id(t) in recorder.ids
     ]
-    if real:
-        _remember_constants(recorder)
     return recorder.recording
 
 
-def _remember_constants(recorder: _Recorder) -> None:
-    """Keep integer results of a real run: they may index other tensors."""
-    for tensor in recorder.alive:
-        if not tensor.is_floating_point() and tensor.numel() < 1_000_000:
-            recorder.recording.constants[recorder.ids[id(tensor)]] = tensor
+def _may_index(tensor: Tensor) -> bool:
+    """Return whether a tensor could pick positions of a dimension of another."""
+    kinds = (torch.int64, torch.int32, torch.bool)
+    return tensor.dim() == 1 and tensor.dtype in kinds and not tensor.is_meta
 
 
 def _blame(error: BaseException) -> str:

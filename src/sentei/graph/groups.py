@@ -16,6 +16,19 @@ from sentei.registry import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Pick:
+    """What the entries of a buffer of indices mean.
+
+    Attributes:
+        indices: Its entries when the model was traced: numbers of positions, or a mask of them.
+        source: Channel of every position they count, -1 = stays.
+    """
+
+    indices: IntArray
+    source: IntArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
     """Which channel every position of a tensor belongs to.
 
@@ -27,12 +40,14 @@ class Layout:
         dims: For every dimension the channel of every position, or None if the dimension stays.
         inner: For the weight of a grouped convolution whose channels go per group: the channel
             of every position of dimension 1, for every position of dimension 0, shape [O, I/g].
+        pick: For a buffer of indices, what they mean: a removal renumbers them.
     """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     dims: tuple[IntArray | None, ...]
     inner: IntArray | None = None
+    pick: Pick | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

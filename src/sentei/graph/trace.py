@@ -11,8 +11,9 @@ from sentei.errors import TraceError, UnknownNameError
 from sentei.graph import rules  # noqa: F401  (registers them)
 from sentei.graph.analysis import Analysis, analyse
 from sentei.graph.capture import Kind, Recording, capture, named_tensors
-from sentei.graph.groups import Graph, Group, Layout, Member, TraceOptions
+from sentei.graph.groups import Graph, Group, Layout, Member, Pick, TraceOptions
 from sentei.graph.rules.attention import default_scales
+from sentei.graph.rules.indexing import one_meaning_a_buffer
 from sentei.graph.rules.norm import root_mean_square_shapes
 from sentei.graph.settle import Settled, settle
 from sentei.index.atoms import Classes, IntArray
@@ -51,6 +52,7 @@ def trace(
     analysis = analyse(recording)
     default_scales(analysis)
     root_mean_square_shapes(analysis)
+    one_meaning_a_buffer(analysis)
     _protect(analysis, model, protect)
     if not shrink_outputs:
         analysis.freeze_values(recording.outputs, "outputs of the model keep their shape")
@@ -103,16 +105,21 @@ def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: object) -> G
 
     values = {i: layout(dims) for i, dims in a.layouts.items()}
     values = {i: dims for i, dims in values.items() if any(d is not None for d in dims)}
+    sources = {pick.buffer: pick.source for pick in a.picks}
     layouts = {}
     for index, value in enumerate(a.recording.values):
-        if value.name and (index in values or index in a.dependent):
-            inner = channels(a.dependent[index]) if index in a.dependent else None
+        if not value.name:
+            continue
+        (inner,) = layout([a.dependent.get(index)])
+        (source,) = layout([sources.get(index)])
+        if index in values or inner is not None or source is not None:
+            pick = None
+            if source is not None:
+                pick = Pick(indices=a.recording.indices[index], source=source)
             dims = values.get(index, (None,) * len(value.shape))
-            inner = inner if inner is not None and (inner >= 0).any() else None
-            if inner is not None or any(d is not None for d in dims):
-                layouts[value.name] = Layout(
-                    names=value.names, shape=value.shape, dims=dims, inner=inner
-                )
+            layouts[value.name] = Layout(
+                names=value.names, shape=value.shape, dims=dims, inner=inner, pick=pick
+            )
     rows = _rows(settled, number, len(owner))
     return Graph(
         groups=_groups(layouts, owner, rows, _transposed(a.recording)),

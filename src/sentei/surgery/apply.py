@@ -105,7 +105,15 @@ class Slicer:
             index = None if channels is None else self.positions(channels)
             if index is not None:
                 tensor = tensor.index_select(dim, index.to(tensor.device))
-        return tensor
+        return tensor if layout.pick is None else self._renumbered(tensor, layout.pick.source)
+
+    def _renumbered(self, indices: Tensor, source: IntArray) -> Tensor:
+        """Return what numbers of positions become when others go; a mask has no numbers."""
+        stay = self._keep[source]
+        if stay.all() or indices.dtype is torch.bool:
+            return indices
+        numbers = torch.from_numpy(np.cumsum(stay) - 1).to(indices)
+        return numbers[indices.long()]
 
     def _cut_inner(self, tensor: Tensor, layout: Layout) -> Tensor:
         """Cut dimension 1 of the weight of a grouped convolution, where every row may differ."""
@@ -132,6 +140,12 @@ def _check(plan: Plan, model: nn.Module, changes: Mapping[_Place, int]) -> None:
                 raise PlanError(
                     f"{name}: the plan was made for shape {layout.shape}, the model has {found}; "
                     "trace this model and plan again (a pruned model needs a plan of its own)"
+                )
+            pick = layout.pick
+            if pick is not None and not np.array_equal(tensors[name].cpu().numpy(), pick.indices):
+                raise PlanError(
+                    f"{name}: this buffer of indices holds other numbers than when the model was "
+                    "traced; trace this model and plan again"
                 )
             if owner.setdefault(id(tensors[name]), first) != first:
                 raise PlanError(
@@ -172,8 +186,9 @@ def _slice_all(plan: Plan, model: nn.Module) -> dict[Tensor, tuple[Tensor, Tenso
     layouts = {tensors[n]: layout for layout in plan.graph.layouts.values() for n in layout.names}
     with torch.no_grad():
         for tensor, layout in layouts.items():
-            new = slicer.cut(tensor.detach(), layout)
-            if new.shape != tensor.shape:
+            old = tensor.detach()
+            new = slicer.cut(old, layout)
+            if new is not old:
                 grad = tensor.grad if tensor.is_leaf else None
                 grad = None if grad is None else slicer.cut(grad, layout)
                 sliced[tensor] = (_in_format_of(tensor, new), grad)
