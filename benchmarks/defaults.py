@@ -131,8 +131,8 @@ IMAGE_SIZE = 96
 def grid(*, only_declared: bool = False) -> list[Combination]:
     """Return the combinations of the first stage.
 
-    ``local`` looks inside a group only and ``random`` has nothing to normalize. ``cost-aware``
-    is tried with the normalization that the criterion declares only.
+    ``local`` looks inside a group only, ``cost-aware`` normalizes by itself, and ``random`` has
+    nothing to normalize.
 
     Args:
         only_declared: Leave out what no criterion declares for itself.
@@ -141,10 +141,10 @@ def grid(*, only_declared: bool = False) -> list[Combination]:
     for name in CRITERION_NAMES:
         declared = "none" if _criterion(name, seed=0).comparable else "mean"
         every = (declared,) if only_declared else ("none", "mean", "max")
-        norms = {"global": every, "cost-aware": (declared,)}
+        norms = {"global": every, "cost-aware": ("",)}
         found.append(Combination(criterion=name, scope="local"))
         for scope, possible in norms.items():
-            chosen = ("none",) if name == "random" else possible
+            chosen = ("none",) if name == "random" and scope == "global" else possible
             found += [Combination(criterion=name, scope=scope, normalization=n) for n in chosen]
     return found
 
@@ -156,9 +156,8 @@ def probes() -> list[Combination]:
     floors.
     """
     sums = [
-        Combination(criterion=c, scope=s, normalization="none", reduction="sum")
+        Combination(criterion=c, scope="global", normalization="none", reduction="sum")
         for c in ("l1", "l2", "taylor")
-        for s in ("global", "cost-aware")
     ]
     pairs = (("l1", "max"), ("l2", "mean"), ("taylor", "none"))
     floors = [
@@ -178,7 +177,7 @@ def references() -> list[Combination]:
     ]
 
 
-_SCOPES_OF_L2 = (("local", ""), ("global", "mean"), ("cost-aware", "mean"))
+_SCOPES_OF_L2 = (("local", ""), ("global", "mean"), ("cost-aware", ""))
 
 
 def rivals() -> list[Combination]:

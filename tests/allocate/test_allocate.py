@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sentei.allocate import SCOPES, Allocation, Budget, allocate, plan, plan_widths
+from sentei.allocate import SCOPES, Allocation, Budget, Ranking, Scope, allocate, plan, plan_widths
 from sentei.cost import CostModel
 from sentei.criteria import Scores, score
 from sentei.criteria.base import FloatArray
@@ -206,7 +206,9 @@ def test_cost_aware_takes_more_from_the_expensive_group() -> None:
         costs=Linear(prices=[10, 1]),
     )
 
-    # Keys are 1/2, 1, ... 5 times and 5, 10, ... 55 times as high: the first group goes first.
+    # A channel of the first group owns 2 + 1 + 10 elements, one of the second 10 + 1 + 3, and
+    # saves a tenth: its keys are (14 / 13) * 10 times as high. The first five shares of what is
+    # left, up to 0.5 / 4.5, are below 10.8 * 0.1 / 5.5, the first of the second group.
     assert found.widths.tolist() == [5, 10]
 
 
@@ -450,3 +452,20 @@ def test_allocation_prints_costs_groups_and_notes() -> None:
         f"  {'0':40s}    10 ->     1",
         "0: as narrow as floor=0.1 lets them be",
     ]
+
+
+def test_weights_of_a_channel_are_counted_by_hand() -> None:
+    # Linear layers 2 -> 4 -> 5 -> 3: a row, its bias and a column of the next layer.
+    class Looking(Scope):
+        def keys(self, ranking: Ranking) -> list[FloatArray]:
+            found.append(ranking.num_weights.tolist())
+            return list(ranking.scores)
+
+    found: list[list[float]] = []
+    graph = line_graph(4, 5)
+
+    allocate(
+        graph, random_scores(graph, 0), budget=Budget(macs=0.9), scope=Looking(), tolerance=0.5
+    )
+
+    assert found == [[2 + 1 + 5, 4 + 1 + 3]]

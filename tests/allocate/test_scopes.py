@@ -10,11 +10,18 @@ from sentei.allocate.global_ import Global
 from sentei.allocate.local import Local
 
 
-def ranking(*scores: list[float], comparable: bool = False, savings: object = None) -> Ranking:
+def ranking(
+    *scores: list[float],
+    comparable: bool = False,
+    savings: object = None,
+    num_weights: object = None,
+) -> Ranking:
+    ones = [1.0] * len(scores)
     return Ranking(
         scores=tuple(np.array(s) for s in scores),
         comparable=comparable,
-        savings=np.ones(len(scores)) if savings is None else np.array(savings, dtype=np.float64),
+        savings=np.array(ones if savings is None else savings, dtype=np.float64),
+        num_weights=np.array(ones if num_weights is None else num_weights, dtype=np.float64),
     )
 
 
@@ -61,21 +68,23 @@ def test_comparable_scores_stay_as_they_are() -> None:
     assert keys.tolist() == [0, 3, 9]
 
 
-def test_cost_aware_divides_by_the_relative_saving() -> None:
-    # Savings relative to their mean of 4: 0.5 and 1.5.
-    keys = CostAware(normalization="none").keys(ranking([1, 2], [3, 6], savings=[2, 6]))
+def test_cost_aware_takes_the_share_of_what_is_left_for_the_relative_saving() -> None:
+    # Shares 1/4 1/3 1 and 1/3 1; savings relative to their mean of 4: 0.5 and 1.5.
+    keys = CostAware().keys(ranking([2, 2, 4], [3, 6], savings=[2, 6], num_weights=[3, 9]))
 
-    assert [k.tolist() for k in keys] == [[2, 4], [2, 4]]
+    np.testing.assert_allclose(keys[0], [1.5, 2, 6], rtol=1e-12)
+    np.testing.assert_allclose(keys[1], [2, 6], rtol=1e-12)
+
+
+def test_cost_aware_does_not_depend_on_the_scale_of_a_group() -> None:
+    first, second = CostAware().keys(ranking([1, 2, 4], [10, 20, 40]))
+
+    np.testing.assert_allclose(first, second, rtol=1e-12)
 
 
 def test_cost_aware_refuses_negative_scores() -> None:
     with pytest.raises(ValueError, match="a score is negative; use scope 'global'"):
         CostAware().keys(ranking([-1, 2]))
-
-
-def test_cost_aware_refuses_normalization_that_makes_them_negative() -> None:
-    with pytest.raises(ValueError, match="normalization='standard' makes scores negative"):
-        CostAware(normalization="standard")
 
 
 def test_unknown_normalization_is_refused() -> None:

@@ -7,6 +7,7 @@ for the tolerance, groups get steps back as long as the budget holds.
 
 # Shapes: N = allocations, G = groups, J = costs with a limit.
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -182,6 +183,7 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
         scores=tuple(ascending_scores(g, own) for g, own in zip(graph.groups, values, strict=True)),
         comparable=scores.comparable,
         savings=meter.savings(graph.widths),
+        num_weights=_num_weights(graph),
     )
     path = Path(grid=grid, keys=chosen.keys(ranking))
     _check_reachable(path, meter, f"floor={floor} and round_to={round_to}")
@@ -221,6 +223,16 @@ def _notes(graph: Graph, grid: Grid, widths: IntArray, floor: float) -> tuple[st
         return ()
     names = ", ".join(at_floor[:3]) + (f" and {len(at_floor) - 3} more" if at_floor[3:] else "")
     return (f"{names}: as narrow as floor={floor} lets them be",)
+
+
+def _num_weights(graph: Graph) -> FloatArray:
+    """Return how many elements of parameters one channel of each group owns, mean, shape [G]."""
+    sizes = {v.name: math.prod(v.shape) for v in graph.recording.values if v.kind == "param"}
+    owned = [
+        sum(sizes.get(m.tensor, 0) * float((m.channels >= 0).mean()) for m in group.members)
+        for group in graph.groups
+    ]
+    return np.array(owned) / graph.widths
 
 
 # Costs against limits ---------------------------------------------------------------------------

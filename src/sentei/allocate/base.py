@@ -20,15 +20,18 @@ class Ranking:
     """What a scope may look at.
 
     Attributes:
-        scores: Scores of every group, G arrays [C].
+        scores: Scores of every group in the order of removal, ascending, G arrays [C].
         comparable: Scores of different groups can be compared as they are.
         savings: Share of the budgeted costs that one channel of each group saves in the whole
             network, mean over the budgets, shape [G], >= 0.
+        num_weights: Elements of parameters that one channel of each group owns in the whole
+            network, mean over its channels, shape [G], > 0.
     """
 
     scores: tuple[FloatArray, ...]
     comparable: bool
     savings: FloatArray
+    num_weights: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,17 +1,10 @@
-"""One order over the channels of all groups, by score for what they cost."""
+"""One order over the channels of all groups, by what they hold for what they cost."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sentei.allocate.base import (
-    SCOPES,
-    Normalization,
-    Ranking,
-    Scope,
-    check_normalization,
-    normalized,
-)
+from sentei.allocate.base import SCOPES, Ranking, Scope
 from sentei.criteria.base import FloatArray
 
 _LEAST_SAVING = 1e-3
@@ -20,34 +13,39 @@ _LEAST_SAVING = 1e-3
 @SCOPES.register("cost-aware")
 @dataclass(frozen=True, kw_only=True)
 class CostAware(Scope):
-    """The lowest normalized score for the cost it saves goes first.
+    r"""What is left of its group goes with a channel, times its weights, for the cost it saves.
 
-    The cost is that of the budget, the saving that of one channel in the whole network relative
-    to the mean over the groups; no saving counts as less than a thousandth of that mean. Negative
-    scores are refused: dividing them by a cost means nothing.
+    .. math:: k_{gi} = \frac{s_{gi}}{\sum_{j \ge i} s_{gj}} \cdot \frac{n_g}{c_g}
 
-    Args:
-        normalization: How the scores of a group are put on the scale of the others; None does
-            what the criterion declares. ``standard`` is not possible: it makes scores negative.
+    with the scores :math:`s` of group g ascending, :math:`n_g` the weights that one channel owns
+    in the whole network, and :math:`c_g` the cost of the budget that it saves there, relative to
+    the mean over the groups and no less than a thousandth of it. The lowest key goes first. A
+    channel that many layers read costs much and holds much: of a mean over its slices divided by
+    its cost only the cost would be left. The share of what is left grows as a group empties, so
+    that equal scores do not empty one group before they touch the next.
+
+    Scores must not be negative: dividing them by a cost means nothing. How they are scaled in a
+    group makes no difference.
+
+    Source: the denominator is that of LAMP (Lee et al., ICLR 2021, arXiv:2010.07611), there over
+    the squared weights of a layer.
 
     Raises:
-        ValueError: ``normalization`` is unknown or ``standard``, or a score is negative.
+        ValueError: A score is negative.
     """
 
-    normalization: Normalization | None = None
-
-    def __post_init__(self) -> None:
-        check_normalization(self.normalization)
-        if self.normalization == "standard":
-            raise ValueError("normalization='standard' makes scores negative; use 'mean' instead")
-
     def keys(self, ranking: Ranking) -> list[FloatArray]:
-        """Return the normalized scores divided by the savings."""
+        """Return the share of what is left times the weights owned, divided by the savings."""
         if any((scores_C < 0).any() for scores_C in ranking.scores):
             raise ValueError(
                 "a score is negative; use scope 'global', or a criterion without signs"
             )
         relative = ranking.savings / (ranking.savings.mean() or 1.0)
-        divisors = np.maximum(relative, _LEAST_SAVING)
-        scores = normalized(ranking, self.normalization)
-        return [s / d for s, d in zip(scores, divisors, strict=True)]
+        factors = ranking.num_weights / np.maximum(relative, _LEAST_SAVING)
+        return [_shares(s) * f for s, f in zip(ranking.scores, factors, strict=True)]
+
+
+def _shares(scores_C: FloatArray) -> FloatArray:
+    """Return each score's share of the sum of those not below it; 0 of nothing is 0."""
+    left_C = np.cumsum(scores_C[::-1])[::-1]
+    return scores_C / np.where(left_C > 0, left_C, 1.0)
