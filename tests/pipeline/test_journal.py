@@ -65,13 +65,6 @@ def test_directory_of_other_files_is_refused(quick: RunConfig) -> None:
         reopened(quick)
 
 
-def test_file_in_place_of_a_directory_is_refused(quick: RunConfig) -> None:
-    Path(quick.output).write_text("mine")
-
-    with pytest.raises(CheckpointError, match="is a file"):
-        reopened(quick)
-
-
 def test_fresh_deletes_the_run_and_nothing_else(quick: RunConfig) -> None:
     reopened(quick).stage("one", dict)
     (Path(quick.output) / "model").mkdir()

@@ -13,6 +13,7 @@ from sentei import Budget, Plan, RunConfig, pipeline
 from sentei.data import DataSplits, load_data
 from sentei.errors import DataError, DeviceError, UnknownNameError
 from sentei.pipeline import Event, LatencyConfig, StageEvent
+from sentei.pipeline.lock import LOCK_NAME
 from sentei.records import read_record
 from sentei.train import TrainConfig, evaluate
 
@@ -76,15 +77,21 @@ def test_record_says_where_the_groups_went(finished: RunConfig) -> None:
     assert [g.name for g in record.groups if g.frozen] == ["linear"]
 
 
+def written(config: RunConfig) -> dict[Path, int]:
+    """Return when each file of a run was written; the lock is taken each time."""
+    files = (p for p in Path(config.output).rglob("*") if p.name != LOCK_NAME)
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
 def test_finished_run_is_not_computed_again(finished: RunConfig) -> None:
     events: list[Event] = []
-    before = {p: p.stat().st_mtime_ns for p in Path(finished.output).rglob("*")}
+    before = written(finished)
 
     record = pipeline.run(finished, on_progress=events.append)
 
     states = {event.state for event in events if isinstance(event, StageEvent)}
     assert states == {"kept"}
-    assert {p: p.stat().st_mtime_ns for p in Path(finished.output).rglob("*")} == before
+    assert written(finished) == before
     assert record == read_record(f"{finished.output}/record.json")
 
 

@@ -61,6 +61,7 @@ def test_a_failed_write_leaves_the_old_state(
     found = read_state(tmp_path)
     assert found is not None
     assert found[1]["epoch"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
 
 @pytest.mark.parametrize("length", [0, 7, 100, -1])

@@ -145,8 +145,6 @@ def _has_results(directory: Path, state: Mapping[str, Any]) -> bool:
 
 
 def _refuse_other_files(directory: Path) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise CheckpointError(f"{directory} is a file; give a directory for the run")
     # A killed process may have left a temporary file, whose name begins with a dot.
     others = [p.name for p in directory.glob("*") if not p.name.startswith(".")]
     if others:

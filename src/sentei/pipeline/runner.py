@@ -12,6 +12,7 @@ from sentei.errors import CheckpointError, DeviceError
 from sentei.pipeline.config import RunConfig
 from sentei.pipeline.events import Listener, silence
 from sentei.pipeline.journal import RECORD_NAME, open_journal
+from sentei.pipeline.lock import locked
 from sentei.pipeline.stages import all_stages
 from sentei.pipeline.workshop import Workshop
 from sentei.records import RunRecord, read_record
@@ -36,14 +37,17 @@ def run(config: RunConfig, *, on_progress: Listener = silence, fresh: bool = Fal
         fresh: Delete what an earlier run left in the directory.
 
     Raises:
-        PruningError: a name, a file, the data, the budget, the device or the training is wrong;
-            the message says what to do. What was finished stays finished.
+        PruningError: a name, a file, the data, the budget, the device or the training is wrong,
+            or another process is at work in the directory; the message says what to do. What was
+            finished stays finished.
         ValueError: a number is out of its range.
     """
     check_names(config)
     directory = Path(config.output)
-    with _explain_disk(directory):
+    with _explain_disk(directory), locked(directory) as is_locked:
         journal = open_journal(directory, config, listener=on_progress, fresh=fresh)
+        if not is_locked:
+            journal.log("this file system has no locks: let one process at a time run here")
         for name, work in all_stages(Workshop(config, journal)).items():
             journal.stage(name, work)
         return read_record(directory / RECORD_NAME)

@@ -38,12 +38,16 @@ def write_state(directory: Path, tensors: Mapping[str, Tensor], document: dict[s
     text = json.dumps({"version": VERSION, **document}, sort_keys=True)
     content = save(on_cpu, metadata={"document": text, "sha256": _digest(on_cpu, text)})
     directory.mkdir(parents=True, exist_ok=True)
+    # One name, so that processes that were killed here do not fill the disk with large files.
     temporary = directory / f"{FILE_NAME}.tmp"
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(directory / FILE_NAME)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(directory / FILE_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_directory(directory)
 
 
