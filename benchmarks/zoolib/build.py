@@ -105,10 +105,12 @@ def _timm(name: str) -> Built:
     if published is not None and published.num_classes == 0:
         options["num_classes"] = 1000  # or all that leaves the network would be an output
     model: Any = timm.create_model(model_name, pretrained=False, **options)
-    note = f"built with {', '.join(f'{k}={v}' for k, v in options.items())}" if options else ""
-    channels, side, _ = model.default_cfg["input_size"]
-    side = _SMALL_IMAGES.get(model_name, side)
-    return Built(model=model, inputs=(images(2, channels, side, side),), note=note)
+    notes = [f"built with {', '.join(f'{k}={v}' for k, v in options.items())}"] if options else []
+    channels, own_side, _ = model.default_cfg["input_size"]
+    side = _SMALL_IMAGES.get(model_name, own_side)
+    if side != own_side:
+        notes.append(f"images of {side} x {side} pixels, its own have {own_side} x {own_side}")
+    return Built(model=model, inputs=(images(2, channels, side, side),), note="; ".join(notes))
 
 
 def _torchvision(name: str) -> Built:
