@@ -19,6 +19,7 @@ from benchmarks.zoolib.detectors import RawHeads
 from sentei.errors import VerificationError
 from sentei.graph import Graph, kept, trace
 from sentei.graph.capture import map_tensors, tensors_in
+from sentei.graph.groups import INPUTS, OUTPUTS
 from sentei.surgery import Plan, apply, mask, plan_removal, verify
 
 Inputs = tuple[Any, ...]
@@ -183,6 +184,10 @@ def distance(expected: Tensor, found: Tensor) -> float:
     return float((expected - found).abs().max()) / max(float(expected.abs().max()), 1e-30)
 
 
+def _of_all_sides(reason: str) -> str:
+    return reason.removeprefix(OUTPUTS).removeprefix(INPUTS)
+
+
 def frozen_share(graph: Graph) -> dict[str, Any]:
     """Return the share of parameters that no group owns a part of, and the main reasons."""
     sizes = {name: p.numel() for name, p in graph.model.named_parameters()}
@@ -190,8 +195,8 @@ def frozen_share(graph: Graph) -> dict[str, Any]:
     untouched = {n: k for n, k in sizes.items() if n not in graph.layouts}
     reasons: Counter[str] = Counter()
     for name, size in untouched.items():
-        for reason in graph.frozen.get(name, ("not reached by the traced run",)):
-            reasons[reason] += size
+        found = graph.frozen.get(name, ("not reached by the traced run",))
+        reasons.update(dict.fromkeys((_of_all_sides(text) for text in found), size))
     return {
         "frozen": round(sum(untouched.values()) / whole, 4),
         "reasons": [[text, round(size / whole, 4)] for text, size in reasons.most_common(4)],

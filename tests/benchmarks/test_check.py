@@ -72,6 +72,27 @@ def test_building_leaves_the_random_state_as_it_was() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("convmixer_768_32", "images of 112 x 112 pixels, its own have 224 x 224"),
+        ("resnet10t", ""),
+    ],
+)
+def test_images_smaller_than_the_networks_own_are_noted(name: str, note: str) -> None:
+    assert build(f"timm:any/{name}").note == note
+
+
+def test_reasons_of_one_side_and_of_both_count_together() -> None:
+    graph = trace(small_network(), torch.zeros(1, 3, 6, 6), protect=["0"])
+
+    reasons = dict(frozen_share(graph)["reasons"])
+
+    total = sum(p.numel() for p in graph.model.parameters())
+    # The convolution on both sides, its bias and norm as outputs, the linear layer's inputs.
+    assert reasons["0 is protected by the user"] == round((8 * 27 + 8 + 16 + 640) / total, 4)
+
+
 def test_nothing_is_constant_after_randomising() -> None:
     network = small_network()
     assert all(bool(p.unique().numel() > 1) for p in network.parameters())

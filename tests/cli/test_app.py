@@ -122,7 +122,9 @@ def test_groups_says_what_is_frozen_and_why(capsys: Capture) -> None:
         "conv2": 32,
         "conv3": 32,
     }
-    assert document["frozen"]["linear.bias"] == ["outputs of the model keep their shape"]
+    assert document["frozen"]["linear.bias"] == [
+        "its outputs: outputs of the model keep their shape"
+    ]
 
 
 def test_groups_can_be_asked_about_one_module(capsys: Capture) -> None:

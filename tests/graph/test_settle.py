@@ -157,7 +157,9 @@ def test_a_written_size_stays_and_names_its_line() -> None:
     graph = traced(cut, 6, 4)
 
     line = cut.__code__.co_firstlineno + 1
-    reason = f"the size 4 is written in the code in the model (graph/test_settle.py:{line})"
+    reason = (
+        f"its outputs: the size 4 is written in the code in the model (graph/test_settle.py:{line})"
+    )
     assert reason in graph.why("first")
     assert rows_of_first(graph) == [-1, -1, -1, -1, 0, 1]
 
@@ -186,7 +188,8 @@ def test_a_size_used_as_a_number_stays() -> None:
 
     assert rows_of_first(graph) == [-1] * 4
     line = scaled.__code__.co_firstlineno + 1
-    assert f"its size is used as a number in graph/test_settle.py:{line}" in graph.why("first")
+    reason = f"its outputs: its size is used as a number in graph/test_settle.py:{line}"
+    assert reason in graph.why("first")
 
 
 @pytest.mark.parametrize(

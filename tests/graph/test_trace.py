@@ -32,7 +32,7 @@ def test_a_group_is_named_after_its_producer_and_lists_what_it_owns() -> None:
 def test_outputs_keep_their_shape_unless_they_may_shrink() -> None:
     model, inputs = two_layers(), example(2, 3)
 
-    assert trace(model, inputs).why("2") == ("outputs of the model keep their shape",)
+    assert trace(model, inputs).why("2") == ("its outputs: outputs of the model keep their shape",)
     assert [g.name for g in trace(model, inputs, shrink_outputs=True).groups] == ["0", "2"]
 
 
@@ -41,7 +41,49 @@ def test_what_is_protected_stays(name: str) -> None:
     graph = trace(two_layers(), example(2, 3), protect=[name])
 
     assert graph.groups == ()
-    assert f"{name or 'the model'} is protected by the user" in graph.why("0")
+    assert f"{name or 'the model'} is protected by the user" in " ".join(graph.why("0"))
+
+
+@pytest.mark.parametrize("conv", [nn.Conv2d, nn.ConvTranspose2d])
+def test_protecting_a_convolution_keeps_what_it_reads_and_says_so_once(
+    conv: type[nn.Conv2d],
+) -> None:
+    model = fill(nn.Sequential(nn.Conv2d(3, 4, 1), conv(4, 5, 1), nn.Conv2d(5, 2, 1)))
+
+    graph = trace(model, example(2, 3, 4, 4), protect=["1"])
+
+    assert graph.groups == ()
+    assert graph.why("1") == ("1 is protected by the user",)
+    assert graph.why("0") == (
+        "its outputs: 1 is protected by the user",
+        "its inputs: it meets inputs, pixels or constants, which cannot shrink",
+    )
+    assert graph.why("2.weight") == (
+        "its outputs: outputs of the model keep their shape",
+        "its inputs: 1 is protected by the user",
+    )
+
+
+@pytest.mark.parametrize("name", ["1.bias", "2"])
+def test_protecting_a_bias_or_a_norm_keeps_only_what_is_produced(name: str) -> None:
+    layers = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5), nn.Conv2d(5, 2, 1)
+    model = fill(nn.Sequential(*layers))
+
+    graph = trace(model, example(2, 3, 4, 4), protect=[name])
+
+    assert [group.name for group in graph.groups] == ["0"]
+    assert graph.why("1") == (f"its outputs: {name} is protected by the user",)
+    assert graph.why("2") == (f"{name} is protected by the user",)
+
+
+def test_frozen_inputs_are_no_reason_why_a_module_names_no_group() -> None:
+    layers = nn.Linear(3, 4), nn.Linear(4, 5), nn.Linear(5, 2)
+    graph = trace(fill(nn.Sequential(*layers)), example(2, 3), protect=["0"])
+
+    with pytest.raises(UnknownNameError, match=r"no group '2'\. It is frozen: its outputs"):
+        graph["2"]
+    with pytest.raises(UnknownNameError, match=r"no group '1\.weight'\. Known: 1"):
+        graph["1.weight"]
 
 
 def test_protecting_what_does_not_exist_is_refused() -> None:
@@ -53,7 +95,7 @@ def test_asking_for_a_frozen_group_says_why() -> None:
     graph = trace(two_layers(), example(2, 3))
 
     with pytest.raises(
-        UnknownNameError, match=r"no group '2'\. It is frozen: outputs of the model"
+        UnknownNameError, match=r"no group '2'\. It is frozen: its outputs: outputs of the model"
     ):
         graph["2"]
 
@@ -118,7 +160,7 @@ def test_an_operator_without_a_rule_freezes_what_it_touches_by_name() -> None:
 
     assert [group.name for group in graph.groups] == ["second"]
     assert graph.why("first.bias")[0].startswith(
-        "sentei has no rule for the operator 'mystery' in "
+        "its outputs: sentei has no rule for the operator 'mystery' in "
     )
 
 

@@ -97,7 +97,7 @@ def test_misspelt_group_is_answered_with_the_right_one(graph: Graph) -> None:
 
 def test_frozen_group_says_why(graph: Graph) -> None:
     with pytest.raises(
-        UnknownNameError, match=r"'linear'. It is frozen: outputs of the model keep"
+        UnknownNameError, match=r"'linear'. It is frozen: its outputs: outputs of the model keep"
     ):
         plan_removal(graph, {"linear": [0]})
 

@@ -14,6 +14,10 @@ from sentei.graph.capture import Recording
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.registry import did_you_mean
 
+# What a reason to stay speaks of, where it is not the whole parameter.
+OUTPUTS = "its outputs: "
+INPUTS = "its inputs: "
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pick:
@@ -134,7 +138,7 @@ class TraceOptions:
 
     Attributes:
         training: Some module of the model was in train mode.
-        protect: Names of modules or parameters the user wanted to keep whole.
+        protect: Names of modules or parameters the user wanted to keep whole, on both sides.
         shrink_outputs: The model's outputs may shrink.
     """
 
@@ -152,7 +156,7 @@ class Graph:
         layouts: Every parameter and buffer that some group owns a part of, by its first name.
         attributes: Integer attributes of modules that count channels:
             (module path, attribute, item or -1) -> channel of every counted position, -1 = fixed.
-        frozen: Parameter name -> why (some of) its positions must stay.
+        frozen: Parameter name -> why (some of) its positions must stay, see :meth:`why`.
         values: For every tensor of the run its channels along every dimension; None if none.
         recording: What the run showed.
         model: The traced model itself (not a copy).
@@ -192,18 +196,24 @@ class Graph:
             UnknownNameError: There is no such group.
         """
         if name not in self.by_name:
-            why = self.why(name)
+            why = [reason for reason in self.why(name) if not reason.startswith(INPUTS)]
             hint = f" It is frozen: {why[0]}" if why else did_you_mean(name, self.by_name)
             raise UnknownNameError(f"the graph has no group {name!r}.{hint}")
         return self.by_name[name]
 
     def why(self, name: str) -> tuple[str, ...]:
-        """Return why the parameters of module (or the parameter) ``name`` must stay, in words."""
+        """Return why the parameters of module (or the parameter) ``name`` must stay, in words.
+
+        Where a reason speaks of one side of a convolution or linear layer only, it says so: "its
+        inputs: ..." (the columns of the weight), "its outputs: ..." (its rows, and the bias).
+        """
         found: dict[str, None] = {}
         for tensor, reasons in self.frozen.items():
             if tensor == name or tensor.startswith(f"{name}.") or not name:
                 found.update(dict.fromkeys(reasons))
-        return tuple(found)
+        return tuple(
+            r for r in found if r.removeprefix(OUTPUTS) == r or r[len(OUTPUTS) :] not in found
+        )
 
     def keep(self, removed: Mapping[str, Sequence[int]]) -> BoolArray:
         """Return which channels a removal leaves, shape [num_channels], True = keep.

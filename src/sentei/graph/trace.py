@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sentei.errors import TraceError, UnknownNameError
 from sentei.graph import rules  # noqa: F401  (registers them)
-from sentei.graph.analysis import Analysis, analyse
+from sentei.graph.analysis import Analysis, Dims, analyse
 from sentei.graph.capture import Kind, Recording, capture, named_tensors
-from sentei.graph.groups import Graph, Group, Layout, Member, Pick, TraceOptions
+from sentei.graph.groups import INPUTS, OUTPUTS, Graph, Group, Layout, Member, Pick, TraceOptions
 from sentei.graph.rules.attention import default_scales
 from sentei.graph.rules.indexing import one_meaning_a_buffer
 from sentei.graph.rules.norm import root_mean_square_shapes
@@ -35,7 +36,9 @@ def trace(
     Args:
         model: Any module.
         inputs: Example inputs: a tensor, a tuple (positional) or a dict (keyword arguments).
-        protect: Names of modules or parameters whose channels must stay.
+        protect: Names of modules or parameters that stay whole: of a convolution neither what it
+            produces nor what it reads is removed. To keep only what it produces, name its bias,
+            or the norm that follows.
         shrink_outputs: Allow the model's outputs (classifier rows) to be removed too.
 
     Raises:
@@ -125,7 +128,7 @@ def _build(a: Analysis, settled: Settled, model: nn.Module, inputs: object) -> G
         groups=_groups(layouts, owner, rows, _transposed(a.recording)),
         layouts=layouts,
         attributes={k: channels(atoms) for k, atoms in settled.attributes.items()},
-        frozen=_reasons(a, settled),
+        frozen=_reasons(a, settled, _sides(model)),
         values=values,
         recording=a.recording,
         model=model,
@@ -237,16 +240,46 @@ def _transposed(recording: Recording) -> set[str]:
     }
 
 
-def _reasons(a: Analysis, settled: Settled) -> dict[str, tuple[str, ...]]:
+def _sides(model: nn.Module) -> dict[str, dict[int, str]]:
+    """Return what dimensions of the parameters of convolutions and linear layers stand for."""
+    found: dict[str, dict[int, str]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear | _ConvNd):
+            prefix = f"{path}." if path else ""
+            out = int(isinstance(module, _ConvTransposeNd))
+            found[f"{prefix}weight"] = {out: OUTPUTS, 1 - out: INPUTS}
+            found[f"{prefix}bias"] = {0: OUTPUTS}
+    return found
+
+
+def _reasons(
+    a: Analysis, settled: Settled, sides: Mapping[str, Mapping[int, str]]
+) -> dict[str, tuple[str, ...]]:
+    """Return why parameters must stay, outputs first, and the side if it is one side only."""
     found = {}
-    classes = settled.classes
     for index, value in enumerate(a.recording.values):
         if not value.name or value.kind != "param":
             continue
-        own = [atoms for atoms in a.layouts[index] if atoms is not None and len(atoms) > 1]
-        texts = dict.fromkeys(text for atoms in own for text in _texts(a, classes, atoms))
-        if texts:
-            found[value.name] = tuple(texts)
+        dims, own = a.layouts[index], sides.get(value.name, {})
+        spoken_of = _spoken_of(a, settled.classes, dims, own)
+        reasons = [
+            "".join(speaks) + text if len(speaks) == 1 else text
+            for text, speaks in spoken_of.items()
+        ]
+        if reasons:
+            found[value.name] = tuple(sorted(reasons, key=lambda text: text.startswith(INPUTS)))
+    return found
+
+
+def _spoken_of(
+    a: Analysis, classes: Classes, dims: Dims, sides: Mapping[int, str]
+) -> dict[str, set[str]]:
+    """Return every reason why positions along some dimension must stay, and on which sides."""
+    found: dict[str, set[str]] = {}
+    for dim, atoms in enumerate(dims):
+        if atoms is not None and len(atoms) > 1:
+            for text in _texts(a, classes, atoms):
+                found.setdefault(text, set()).add(sides.get(dim, ""))
     return found
 
 

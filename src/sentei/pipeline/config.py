@@ -77,7 +77,7 @@ class RunConfig:
             which the budget can be met.
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
-        protect: Names of modules or parameters that stay whole.
+        protect: Names of modules or parameters that stay whole, what they read included.
         steps: Rounds of pruning, >= 1; 1 prunes in one shot.
         step_epochs: Epochs of training after each round but the last, >= 0.
         recover_when: ``"always"`` trains the pruned network, ``"never"`` only measures the

@@ -90,7 +90,8 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
             which the budget can be met.
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
-        protect: Names of modules or parameters that stay whole.
+        protect: Names of modules or parameters that stay whole, what they read included; name a
+            bias or a norm to keep only what a convolution produces.
         data: Training batches (images, labels). The criterion looks at the first 256 images, and
             the batch norms of the result are measured on them anew.
         recover: How to train the result on the data; None does not.

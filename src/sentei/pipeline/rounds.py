@@ -33,7 +33,7 @@ class Selection:
             which the budget can be met, as fast runtimes like such widths.
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
-        protect: Names of modules or parameters that stay whole.
+        protect: Names of modules or parameters that stay whole, what they read included.
     """
 
     criterion: str | Criterion
