@@ -588,7 +588,7 @@ def to_others(draw: Draw, x: Node) -> Step:
         (lambda t: t.flatten(2), 1),
         (lambda t: t.mean(3), 1),
         (lambda t: t.unsqueeze(2), 1),
-        (lambda t: F.unfold(t, 2), 1),
+        (lambda t: F.unfold(t, min(2, t.shape[2])), 1),
         (lambda t: t.flatten(1, 2), 1),
         (lambda t: t.permute(2, 0, 1, 3).transpose(0, 1), 2),
         (lambda t: t.movedim(1, -1), 3),
