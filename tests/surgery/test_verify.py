@@ -56,6 +56,46 @@ def test_error_in_gradients_alone_is_found(context: Callable[[], Any]) -> None:
         verify(case.model, Detached(), plan, nets.example(2, 3, 8, 8))
 
 
+def test_gradients_that_cancel_to_rounding_errors_are_no_difference() -> None:
+    class Copies(nn.Module):
+        """A norm over copies of its channels: of one channel it lets no gradient through."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.last = nn.Linear(3, 4), nn.LayerNorm(6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.first(x).chunk(2, -1)
+            gated = a * b.sigmoid()
+            return self.last(self.norm(torch.cat([gated, gated, gated], -1)))
+
+    model, inputs = nets.fill(Copies()), nets.example(2, 6, 3)
+    plan = plan_removal(trace(model, inputs), {"first": [0]})
+
+    assert verify(model, apply(plan, model), plan, inputs).gradient_error < 1e-9
+
+
+def test_a_wrong_gradient_a_million_times_smaller_than_the_output_is_found() -> None:
+    class Faint(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 1 + 1e-6 * self.last(self.first(x))
+
+    model, inputs = nets.fill(Faint()), nets.example(4, 3)
+    plan = plan_removal(trace(model, inputs), {"first": [0]})
+    small = apply(plan, model)
+
+    class Detached(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return small(x.detach()) + 0 * x.sum()
+
+    with pytest.raises(VerificationError, match=r"by 0.00e\+00 \(outputs\)"):
+        verify(model, Detached(), plan, inputs)
+
+
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_nan_in_one_of_several_outputs_is_found(place: int) -> None:
     case, plan, small = pruned("nested outputs")

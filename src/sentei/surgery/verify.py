@@ -21,7 +21,9 @@ class Verification:
 
     Attributes:
         output_error: Largest absolute difference of outputs, divided by their largest value.
-        gradient_error: The same for gradients of the inputs; 0 if no input is a float.
+        gradient_error: The same for gradients of the inputs; 0 if no input is a float. Where the
+            largest is below a thousandth of outputs over inputs, it is divided by that: a
+            gradient that cancels to rounding errors tells nothing.
         tolerance: What both had to stay below.
     """
 
@@ -73,7 +75,8 @@ def verify(
             f"the pruned network returns {len(found)} tensors, not {len(expected)}"
         )
     output_error = _largest(expected, found)
-    gradient_error = _largest(expected_grads, found_grads)
+    least = _least_gradient(expected, arguments)
+    gradient_error = _largest(expected_grads, found_grads, least=least)
     # Written so that NaN fails too.
     if not (output_error <= tolerance and gradient_error <= tolerance):
         raise VerificationError(
@@ -152,12 +155,22 @@ def _run(model: nn.Module, inputs: Any, dtype: torch.dtype) -> _Result:  # noqa:
     return [t.detach() for t in out], grads
 
 
-def _largest(expected: list[Tensor], found: list[Tensor]) -> float:
+def _least_gradient(outputs: list[Tensor], inputs: Any) -> float:  # noqa: ANN401
+    """Return the largest value of gradients below which they are not told from zero."""
+    out, given = (
+        max((float(t.abs().max()) for t in some if t.is_floating_point() and t.numel()), default=0)
+        for some in (outputs, tensors_in(inputs))
+    )
+    return 1e-3 * out / (given or 1.0)
+
+
+def _largest(expected: list[Tensor], found: list[Tensor], *, least: float = 1e-30) -> float:
     """Return the largest distance of all pairs; NaN if one is, which ``max`` would hide."""
-    return float(np.max([_distance(e, f) for e, f in zip(expected, found, strict=True)], initial=0))
+    pairs = zip(expected, found, strict=True)
+    return float(np.max([_distance(e, f, least) for e, f in pairs], initial=0))
 
 
-def _distance(expected: Tensor, found: Tensor) -> float:
+def _distance(expected: Tensor, found: Tensor, least: float) -> float:
     if expected.shape != found.shape:
         raise VerificationError(
             f"an output has shape {tuple(found.shape)}, expected {tuple(expected.shape)}"
@@ -166,4 +179,4 @@ def _distance(expected: Tensor, found: Tensor) -> float:
         return 0.0
     expected, found = expected.double(), found.double()
     scale = float(expected.abs().max())
-    return float((expected - found).abs().max()) / max(scale, 1e-30)
+    return float((expected - found).abs().max()) / max(scale, least, 1e-30)
