@@ -27,6 +27,7 @@ def modules_after(statement: str) -> set[str]:
         "import sentei",
         "import sentei.records",
         "import sentei.seeding",
+        "import sentei.engine",
         "import sentei.report",
         "import sentei.records; sentei.records.hardware()",
     ],

@@ -50,3 +50,7 @@ class DeviceError(PruningError):
 
 class ExportError(PruningError):
     """A model could not be exported, or the exported file disagrees with the model."""
+
+
+class EngineError(PruningError):
+    """Jobs cannot be run: their task cannot be built, or its workers do not live."""

@@ -328,16 +328,21 @@ def summarise_scores(scores: Sequence[float]) -> tuple[float, ...]:
     return tuple(ordered[round(i * step)] for i in range(MAX_SCORES))
 
 
+def num_cores() -> int:
+    """Return the logical cores that this process may use, >= 1."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def hardware(*, gpu: str | None = None) -> Hardware:
     """Describe this machine.
 
     Args:
         gpu: Name of the GPU that the run uses; the caller knows it, this module loads no torch.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
     return Hardware(
         cpu=_cpu_model(),
-        num_cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        num_cores=num_cores(),
         memory_bytes=_memory_bytes(),
         gpu=gpu,
         platform=host.platform(),
@@ -398,6 +403,41 @@ def _is_utc(text: str) -> bool:
         return datetime.fromisoformat(text).utcoffset() == timedelta(0)
     except ValueError:
         return False
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return what differs between two documents, nested ones too: a phrase for each place.
+
+    Example:
+        >>> differences({"seed": 0, "data": {"name": "a"}}, {"seed": 0, "data": {"name": "b"}})
+        ["data.name is 'a' there and 'b' now"]
+    """
+    found = []
+    for key in sorted({*there, *now}):
+        old, new = there.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} is {old!r} there and {new!r} now")
+    return found
+
+
+def plain_mapping(value: object, where: str) -> dict[str, Any]:
+    """Return a mapping, or a dataclass, as JSON knows it: dicts, lists and scalars.
+
+    Args:
+        value: Holds strings, bools, finite numbers, None, and sequences and mappings of them.
+        where: What it is, for messages.
+
+    Raises:
+        ValueError: there is something else in it, or it is no mapping; the message names the place.
+    """
+    plain = _plain(value, where)
+    if not isinstance(plain, dict):
+        raise ValueError(  # noqa: TRY004 - as for all that JSON does not know
+            f"{where} is {value!r} ({type(value).__name__}), expected a mapping with string keys"
+        )
+    return plain
 
 
 def _plain(value: object, where: str) -> object:

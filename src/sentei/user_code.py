@@ -88,7 +88,7 @@ def _import_module(spec: str, known: Iterable[str]) -> ModuleType:
         if cause.name is None or not f"{location}.".startswith(f"{cause.name}."):
             raise
         known = list(known)
+        others = f", and it is none of {', '.join(sorted(known))}" if known else ""
         raise UnknownNameError(
-            f"{spec!r}: there is no module {location!r}, and it is none of "
-            f"{', '.join(sorted(known))}.{did_you_mean(location, known)}"
+            f"{spec!r}: there is no module {location!r}{others}.{did_you_mean(location, known)}"
         ) from cause

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from sentei import RunConfig, pipeline
+from sentei.engine import lock
+from sentei.engine.lock import locked
 from sentei.errors import CheckpointError
-from sentei.pipeline import lock
-from sentei.pipeline.lock import locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from sentei.pipeline.lock import locked
+from sentei.engine.lock import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

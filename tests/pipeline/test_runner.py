@@ -11,9 +11,9 @@ import torch
 import sentei
 from sentei import Budget, Plan, RunConfig, pipeline
 from sentei.data import DataSplits, load_data
+from sentei.engine.lock import LOCK_NAME
 from sentei.errors import DataError, DeviceError, UnknownNameError
 from sentei.pipeline import Event, LatencyConfig, StageEvent
-from sentei.pipeline.lock import LOCK_NAME
 from sentei.records import read_record
 from sentei.train import TrainConfig, evaluate
 

@@ -12,7 +12,7 @@ from sentei.errors import CheckpointError
 from sentei.pipeline.config import RunConfig
 from sentei.pipeline.events import Event, Listener, StageEvent
 from sentei.pipeline.network import MODEL_FOLDER, STATE_NAME
-from sentei.records import atomic_write_text, utc_now
+from sentei.records import atomic_write_text, differences, utc_now
 
 VERSION = 1
 CONFIG_NAME = "config.json"
@@ -156,23 +156,16 @@ def _refuse_other_files(directory: Path) -> None:
 def _refuse_other_config(
     directory: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-    differences = _differences(stored, wanted)
-    if differences:
+    stored, wanted = (
+        {key: value for key, value in config.items() if key not in _NOT_COMPARED}
+        for config in (stored, wanted)
+    )
+    found = differences(stored, wanted)
+    if found:
         raise CheckpointError(
-            f"{directory} holds another run: {'; '.join(differences)}. Give another directory, "
+            f"{directory} holds another run: {'; '.join(found)}. Give another directory, "
             "the same settings to go on with it, or --fresh to delete it and start over"
         )
-
-
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted({*there, *now} - (_NOT_COMPARED if not prefix else frozenset())):
-        old, new = there.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key} is {old!r} there and {new!r} now")
-    return found
 
 
 def _clear(directory: Path) -> None:

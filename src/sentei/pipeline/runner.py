@@ -8,11 +8,11 @@ from pathlib import Path
 from sentei.allocate import SCOPES
 from sentei.criteria import CRITERIA
 from sentei.deploy import RUNTIMES
+from sentei.engine.lock import locked
 from sentei.errors import CheckpointError, DeviceError
 from sentei.pipeline.config import RunConfig
 from sentei.pipeline.events import Listener, silence
 from sentei.pipeline.journal import RECORD_NAME, open_journal
-from sentei.pipeline.lock import locked
 from sentei.pipeline.stages import all_stages
 from sentei.pipeline.workshop import Workshop
 from sentei.records import RunRecord, read_record

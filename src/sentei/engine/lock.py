@@ -1,4 +1,4 @@
-"""One process a run directory: a lock that the operating system lets go of when its holder dies."""
+"""One process a directory: a lock that the operating system lets go of when its holder dies."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def locked(directory: Path) -> Iterator[bool]:
         CheckpointError: Another process holds the lock, or the directory is a file.
     """
     if directory.exists() and not directory.is_dir():
-        raise CheckpointError(f"{directory} is a file; give a directory for the run")
+        raise CheckpointError(f"{directory} is a file; give a directory")
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK_NAME).open("a+", encoding="ascii") as file:
         is_locked = _take(file, directory)

@@ -1,0 +1,160 @@
+"""Give jobs to workers that may die: each has one job at a time, and only that job is lost."""
+
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from sentei.engine.base import Event, Listener
+from sentei.engine.job import Job, Task, canonical_json
+from sentei.engine.worker import Message
+from sentei.errors import EngineError
+
+
+class Worker(ABC):
+    """One worker, from its start on.
+
+    Attributes:
+        name: For people.
+    """
+
+    name: str
+
+    @abstractmethod
+    def give(self, spec: str) -> None:
+        """Send a job, its specification as JSON."""
+
+    @abstractmethod
+    def fate(self) -> str:
+        """Say how it died: ``"was killed by SIGKILL"``."""
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class Agency(ABC, Generic[W]):
+    """Where workers come from."""
+
+    @abstractmethod
+    def hire(self, slot: int) -> W:
+        """Start a worker; it tells when it is ready.
+
+        Args:
+            slot: Its place among the workers, from 0; no two at a time have the same.
+        """
+
+    @abstractmethod
+    def listen(self, workers: Sequence[W]) -> Sequence[tuple[W, Message | None]]:
+        """Wait a while for messages and return them; None from a worker that has died."""
+
+    @abstractmethod
+    def dismiss(self, workers: Sequence[W]) -> None:
+        """End workers, whatever they do."""
+
+
+class Crew(Generic[W]):
+    """Workers and the jobs they have.
+
+    Args:
+        agency: Where workers come from.
+        task: What they run.
+        listener: Told what becomes of jobs.
+        size: Most workers at a time, >= 1.
+        max_attempts: How many workers a job may cost before it has failed, >= 1.
+    """
+
+    def __init__(
+        self, agency: Agency[W], task: Task, listener: Listener, *, size: int, max_attempts: int
+    ) -> None:
+        self._agency = agency
+        self._task = task
+        self._listener = listener
+        self._size = size
+        self._max_attempts = max_attempts
+        self._waiting: deque[Job] = deque()
+        self._attempts: Counter[str] = Counter()
+        self._slots: dict[W, int] = {}
+        self._idle: list[W] = []
+        self._busy: dict[W, Job] = {}
+        self._lost_in_a_row = 0
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run all jobs; see `Executor.run`."""
+        self._waiting.extend(jobs)
+        try:
+            while self._waiting or self._busy:
+                self._hire()
+                self._give_out()
+                for worker, message in self._agency.listen(list(self._slots)):
+                    self._hear(worker, message)
+        finally:
+            self._agency.dismiss(list(self._slots))
+
+    def _hire(self) -> None:
+        wanted = min(self._size, len(self._waiting) + len(self._busy))
+        while len(self._slots) < wanted:
+            slot = min(set(range(self._size)) - set(self._slots.values()))
+            self._slots[self._agency.hire(slot)] = slot
+
+    def _give_out(self) -> None:
+        while self._idle and self._waiting:
+            worker, job = self._idle.pop(), self._waiting.popleft()
+            self._busy[worker] = job
+            self._attempts[job.key] += 1
+            self._listener(self._event(worker, job))
+            worker.give(canonical_json(job.spec))
+
+    def _hear(self, worker: W, message: Message | None) -> None:
+        if message is None:
+            self._lose(worker)
+            return
+        kind = message["kind"]
+        if kind == "broken":
+            raise broken_task(self._task, message["error"])
+        if kind == "ready":
+            self._lost_in_a_row = 0
+            self._idle.append(worker)
+            return
+        job = self._busy[worker]
+        if kind != "report":
+            del self._busy[worker]
+            self._idle.append(worker)
+        # The fields of a message are those of an event.
+        self._listener(replace(self._event(worker, job), **message))
+
+    def _lose(self, worker: W) -> None:
+        del self._slots[worker]
+        if worker in self._idle:
+            self._idle.remove(worker)
+        job = self._busy.pop(worker, None)
+        if job is None:
+            self._lose_without_job(worker)
+            return
+        event, fate = self._event(worker, job), f"its worker {worker.name} {worker.fate()}"
+        if event.attempts < self._max_attempts:
+            self._waiting.appendleft(job)
+            self._listener(replace(event, kind="retry", error=fate))
+            return
+        error = f"given up after {event.attempts} workers: {fate}; if memory ran out, use fewer"
+        self._listener(replace(event, kind="failed", error=error))
+
+    def _lose_without_job(self, worker: W) -> None:
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row >= self._max_attempts:
+            raise EngineError(
+                f"{self._lost_in_a_row} workers in a row ended before they were ready for jobs of "
+                f"{self._task.factory}: the last one, {worker.name}, {worker.fate()}; look at what "
+                "it printed, and if memory ran out use fewer workers"
+            )
+
+    def _event(self, worker: W, job: Job) -> Event:
+        return Event(kind="start", job=job, worker=worker.name, attempts=self._attempts[job.key])
+
+
+def broken_task(task: Task, error: str) -> EngineError:
+    """Return the error for a task that could not be built; its traceback is a note of it."""
+    last = error.strip().splitlines()[-1]
+    broken = EngineError(f"task {task.factory} cannot be built in a worker: {last}")
+    broken.add_note(error)
+    return broken
