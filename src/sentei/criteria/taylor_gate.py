@@ -13,8 +13,8 @@ from sentei.criteria.base import (
     Needs,
     Slice,
     Source,
-    parameter_name,
     per_channel,
+    produced_dims,
     products,
     require,
 )
@@ -82,27 +82,3 @@ def _add(evidence: Evidence, slices: list[Slice]) -> tuple[FloatArray, BoolArray
         total += per_channel(evidence, part, products(evidence, part.tensor))
         found[part.channels[part.channels >= 0]] = True
     return total, found
-
-
-def produced_dims(evidence: Evidence) -> dict[str, int]:
-    """Return the dimension of the output channels of every weight and bias, by name.
-
-    A weight has them first, except that of a transposed convolution and a matrix that multiplies
-    from the right.
-    """
-    found = {name: 0 for name, p in evidence.parameters.items() if p.dim() > 1}
-    recording = evidence.graph.recording
-    for op in recording.ops:
-        if op.name in ("convolution", "linear"):
-            found[parameter_name(recording, op.args["weight"])] = int(
-                bool(op.args.get("transposed"))
-            )
-            found[parameter_name(recording, op.args["bias"])] = 0
-        elif op.name in ("addmm", "mm"):
-            right = op.args["mat2"]
-            if parameter_name(recording, right):
-                found[parameter_name(recording, right)] = 1
-            if op.name == "addmm":
-                found[parameter_name(recording, op.args["self"])] = 0
-    found.pop("", None)
-    return found
