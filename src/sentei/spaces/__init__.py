@@ -1,0 +1,1 @@
+"""Populations of pruned networks: spaces, samples of them, and what their statistics can say."""
