@@ -180,6 +180,7 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
     grid = make_grid(graph, round_to=round_to, floor=floor)
     meter = _meter(CostModel.of(graph) if costs is None else costs, graph, budget)
     ranking = Ranking(
+        graph=graph,
         scores=tuple(ascending_scores(g, own) for g, own in zip(graph.groups, values, strict=True)),
         comparable=scores.comparable,
         savings=meter.savings(graph.widths),

@@ -4,12 +4,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 
 from sentei.criteria.base import FloatArray
+from sentei.graph import Graph
 from sentei.registry import Registry
 
 Normalization = Literal["none", "mean", "max", "sum", "l2", "standard"]
@@ -20,6 +21,7 @@ class Ranking:
     """What a scope may look at.
 
     Attributes:
+        graph: Its groups are those of the scores; its model holds the weights.
         scores: Scores of every group in the order of removal, ascending, G arrays [C].
         comparable: Scores of different groups can be compared as they are.
         savings: Share of the budgeted costs that one channel of each group saves in the whole
@@ -28,6 +30,7 @@ class Ranking:
             network, mean over its channels, shape [G], > 0.
     """
 
+    graph: Graph = field(repr=False)
     scores: tuple[FloatArray, ...]
     comparable: bool
     savings: FloatArray

@@ -86,6 +86,17 @@ def score(
     )
 
 
+def weights_of(graph: Graph) -> Evidence:
+    """Return the weights of the traced model, as criteria see them that need nothing else.
+
+    Raises:
+        PruningError: The model was changed since, or a parameter is not finite.
+    """
+    parameters = _parameters(graph, graph.model)
+    _check_finite(parameters)
+    return Evidence(graph=graph, parameters=_detached(parameters))
+
+
 def _parameters(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
     """Return the floating-point parameters of ``model`` that channels own a part of, by name."""
     tensors = {name: (t, kind) for name, t, kind in named_tensors(model)}
