@@ -14,6 +14,8 @@ from torch import Tensor
 from sentei.criteria.base import Evidence, FloatArray, require, weights_CF
 from sentei.graph import Group, Member
 
+NO_WEIGHTS = "it owns no weights to compare; protect it, or score with 'random'"
+
 
 def score_vectors(evidence: Evidence, score: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """Return the scores of all groups, each from the Gram matrix of its channels.
@@ -38,8 +40,7 @@ def require_weights(evidence: Evidence) -> None:
     found = np.zeros(evidence.graph.num_channels, dtype=np.bool_)
     for part in evidence.weights:
         found[part.channels[part.channels >= 0]] = True
-    missing = "it owns no weights to compare; protect it, or score with 'random'"
-    require(evidence.graph, found, missing)
+    require(evidence.graph, found, NO_WEIGHTS)
 
 
 def join(parts: Iterator[FloatArray]) -> FloatArray:
