@@ -65,7 +65,7 @@ def score(
     name = criterion if isinstance(criterion, str) else repr(criterion)
     chosen = CRITERIA[criterion]() if isinstance(criterion, str) else criterion
     model = graph.model if model is None else model
-    parameters = _parameters(graph, model)
+    parameters = owned_parameters(graph, model)
     _check_finite(parameters)
     if chosen.needs is Needs.NOTHING:
         evidence = Evidence(graph=graph, parameters=_detached(parameters))
@@ -82,7 +82,7 @@ def score(
     with torch.no_grad():
         values = chosen.score(evidence)
     return Scores(
-        criterion=name, by_group=_by_group(graph, name, values), comparable=chosen.comparable
+        criterion=name, by_group=split_by_group(graph, name, values), comparable=chosen.comparable
     )
 
 
@@ -92,13 +92,17 @@ def weights_of(graph: Graph) -> Evidence:
     Raises:
         PruningError: The model was changed since, or a parameter is not finite.
     """
-    parameters = _parameters(graph, graph.model)
+    parameters = owned_parameters(graph, graph.model)
     _check_finite(parameters)
     return Evidence(graph=graph, parameters=_detached(parameters))
 
 
-def _parameters(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
-    """Return the floating-point parameters of ``model`` that channels own a part of, by name."""
+def owned_parameters(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
+    """Return the floating-point parameters of ``model`` that channels own a part of, by name.
+
+    Raises:
+        PruningError: A tensor is missing, or not of the shape that was traced.
+    """
     tensors = {name: (t, kind) for name, t, kind in named_tensors(model)}
     found = {}
     for name, layout in graph.layouts.items():
@@ -107,7 +111,7 @@ def _parameters(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
             shape = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
             raise PruningError(
                 f"{name}: the graph was traced with shape {layout.shape}, in this model it {shape}; "
-                "score the traced model, or trace this one"
+                "use the traced model, or trace this one"
             )
         if kind == "param" and tensor.is_floating_point():
             found[name] = tensor
@@ -131,7 +135,12 @@ def _check_finite(parameters: Mapping[str, Tensor]) -> None:
                 )
 
 
-def _by_group(graph: Graph, name: str, values: FloatArray) -> dict[str, FloatArray]:
+def split_by_group(graph: Graph, name: str, values: FloatArray) -> dict[str, FloatArray]:
+    """Return scores of all channels, shape [C], by group.
+
+    Raises:
+        PruningError: A score is not finite.
+    """
     found = {}
     for group in graph.groups:
         own = np.array(values[group.first : group.first + group.width], dtype=np.float64)

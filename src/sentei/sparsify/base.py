@@ -1,0 +1,216 @@
+"""What a sparsifier is: a configuration that becomes a hook of the one training loop.
+
+A sparsifier makes channels removable while the network trains. It brings no loop of its own:
+`sentei.train.fit` calls its hook. Afterwards the hook says what it has learned about the channels
+and folds what it added into ordinary weights; then comes the spine: allocate, plan, apply.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sentei.allocate import Budget
+from sentei.cost import CostModel
+from sentei.criteria.base import FloatArray, Source
+from sentei.criteria.score import Scores, split_by_group
+from sentei.errors import PruningError
+from sentei.graph import Graph
+from sentei.registry import Registry
+from sentei.seeding import derive_seed
+from sentei.train import Hook, TrainConfig
+from sentei.train.schedule import learning_rate_at
+
+# Shapes: C = channels of all groups, G = groups.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """What a sparsifier works with.
+
+    Attributes:
+        graph: Of the model that is trained.
+        costs: Compiled costs of the graph.
+        budget: What the pruned network may cost.
+        config: The recipe of the sparse training.
+        steps_per_epoch: Optimizer steps of one epoch, >= 1.
+        floor: Least share of a group that stays, in [0, 1].
+
+    Raises:
+        PruningError: The graph has no group.
+        ValueError: ``steps_per_epoch`` or ``floor`` is out of range.
+    """
+
+    graph: Graph = field(repr=False)
+    costs: CostModel = field(repr=False)
+    budget: Budget
+    config: TrainConfig
+    steps_per_epoch: int
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.graph.groups:
+            raise PruningError(
+                "the graph has no group, so nothing can become removable; ask graph.why(module) "
+                "what holds a layer"
+            )
+        if self.steps_per_epoch < 1:
+            raise ValueError(f"steps_per_epoch={self.steps_per_epoch}; expected at least 1")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor={self.floor}; expected a share of the width in [0, 1]")
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the sparse training."""
+        return self.config.epochs
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole sparse training."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def seed(self) -> int:
+        """Root seed of a sparsifier's own random streams."""
+        return derive_seed(self.config.seed, "sparsify")
+
+    @cached_property
+    def dense(self) -> Mapping[str, float]:
+        """What the whole network costs, by cost with a limit."""
+        names = tuple(self.budget.limits)
+        return {k: float(v) for k, v in self.costs.costs(self.graph.widths, names=names).items()}
+
+    @cached_property
+    def targets(self) -> Mapping[str, float]:
+        """The limits of the budget, in the units of the costs."""
+        return self.budget.targets(self.dense)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0 in the whole sparse training."""
+        return learning_rate_at(self.config, step=step, num_steps=self.steps_per_epoch)
+
+
+class SparseHook(Hook):
+    """The hook of a sparsifier; what it does in each step it overrides, as in every hook.
+
+    The caller runs `sentei.train.fit` with the hook, then asks for :meth:`scores`, then calls
+    :meth:`finish`, and plans with those scores.
+
+    Attributes:
+        setting: What it works with.
+        kept: Tensors that must survive a restart, by name; fixed once ``on_start`` is done. One
+            is there from the start: ``step``, the number of optimizer steps done.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.kept: dict[str, Tensor] = {"step": torch.zeros((), dtype=torch.int64)}
+
+    @property
+    def step(self) -> int:
+        """Number of optimizer steps that :meth:`count_step` has counted."""
+        return int(self.kept["step"])
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the step in progress, until :meth:`count_step` ends it."""
+        return self.setting.learning_rate(self.step)
+
+    def count_step(self) -> None:
+        """Count a finished step; hooks that use ``step`` call it at the end of ``after_step``."""
+        self.kept["step"] += 1
+
+    def scores(self, _model: nn.Module, /) -> FloatArray | None:
+        """Return what training has learned, shape [C]; low is removed first.
+
+        None: nothing beyond the weights; rank with :attr:`Sparsifier.criterion`.
+        """
+        return None
+
+    def finish(self, model: nn.Module, /) -> None:
+        """Turn ``model`` back into the ordinary module it was, in place; its outputs stay.
+
+        Called once, after ``fit`` and :meth:`scores`. The default has nothing to do.
+        """
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return what must survive a restart."""
+        return self.kept
+
+    def load_state(self, state: Mapping[str, Tensor], /) -> None:
+        """Take back what :meth:`state` returned."""
+        for name, tensor in self.kept.items():
+            tensor.copy_(state[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparsifier(ABC):
+    """Makes channels removable while training; its fields are its configuration.
+
+    Attributes:
+        source: Where it comes from.
+        criterion: Criterion that ranks channels afterwards where the hook has no scores of its own.
+        comparable: Scores of different groups can be compared as they are.
+    """
+
+    source: ClassVar[Source]
+    criterion: ClassVar[str] = "l2"
+    comparable: ClassVar[bool] = False
+
+    @abstractmethod
+    def start(self, setting: Setting) -> SparseHook:
+        """Return the hook of one training run."""
+
+
+SPARSIFIERS: Registry[Callable[..., Sparsifier]] = Registry("sparsifier")
+"""Name -> what builds the sparsifier; all its fields have defaults."""
+
+
+def learned_scores(
+    name: str, sparsifier: Sparsifier, hook: SparseHook, model: nn.Module
+) -> Scores | None:
+    """Return the scores of a hook as `sentei.allocate` takes them; None if it has none.
+
+    Args:
+        name: Of the sparsifier, for messages.
+        sparsifier: What the hook was started from.
+        hook: The hook after training, before ``finish``.
+        model: The trained model.
+
+    Raises:
+        PruningError: A score is not finite.
+    """
+    with torch.no_grad():
+        values = hook.scores(model)
+    if values is None:
+        return None
+    graph = hook.setting.graph
+    return Scores(
+        criterion=name,
+        by_group=split_by_group(graph, name, values),
+        comparable=sparsifier.comparable,
+    )
+
+
+def check_at_least(owner: object, name: str, lowest: float, *, strict: bool = False) -> None:
+    """Refuse a field below a bound.
+
+    Args:
+        owner: The plug-in that has the field.
+        name: The field.
+        lowest: The bound.
+        strict: The bound itself is refused too.
+
+    Raises:
+        ValueError: The field is below it, or not finite.
+    """
+    value = getattr(owner, name)
+    if not lowest <= value < float("inf") or (strict and value == lowest):
+        raise ValueError(
+            f"{type(owner).__name__}: {name}={value}; expected a finite number "
+            f"{'>' if strict else '>='} {lowest:g}"
+        )

@@ -1,0 +1,106 @@
+"""Which operators make channels, and which norms follow them directly."""
+
+from dataclasses import dataclass
+
+from sentei.criteria.base import Evidence, Slice, parameter_name, produced_dims
+from sentei.graph.analysis import refs
+from sentei.graph.capture import Op, Recording, Ref
+
+_VIEWS = frozenset({"view", "unsafe_view", "t"})  # the same numbers, nothing computed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Producer:
+    """A convolution or matrix product with a parameter, which makes channels.
+
+    Attributes:
+        op: The operator.
+        weight: Name of its weight.
+        bias: Name of its bias, "" if it has none.
+        readers: The operators that read its output; views of it are looked through.
+    """
+
+    op: Op
+    weight: str
+    bias: str
+    readers: tuple[Op, ...]
+
+    @property
+    def is_normed(self) -> bool:
+        """Nothing but norms with a scale reads the output."""
+        scaled = [
+            isinstance(op.args.get("weight"), Ref) and "norm" in op.name for op in self.readers
+        ]
+        return bool(scaled) and all(scaled)
+
+
+def producers(recording: Recording) -> tuple[Producer, ...]:
+    """Return every convolution and matrix product with a parameter, in the order they ran."""
+    sources = _views(recording)
+    readers: dict[int, list[Op]] = {}
+    for op in recording.ops:
+        for ref in refs(op):
+            if op.name not in _VIEWS:
+                readers.setdefault(sources.get(ref.value, ref.value), []).append(op)
+    found = []
+    for op in recording.ops:
+        names = [
+            parameter_name(recording, _source(op.args.get(k), sources))
+            for k in _KEYS.get(op.name, ())
+        ]
+        if names and names[0]:
+            found.append(
+                Producer(
+                    op=op,
+                    weight=names[0],
+                    bias=names[1],
+                    readers=tuple(readers.get(op.outputs[0], ())),
+                )
+            )
+    return tuple(found)
+
+
+# Where each operator takes its weight and its bias.
+_KEYS = {
+    "convolution": ("weight", "bias"),
+    "linear": ("weight", "bias"),
+    "addmm": ("mat2", "self"),
+    "mm": ("mat2", "none"),
+}
+
+
+def _views(recording: Recording) -> dict[int, int]:
+    """Return for every view the tensor that it shows."""
+    sources: dict[int, int] = {}
+    for op in recording.ops:
+        if op.name in _VIEWS:
+            (ref,) = refs(op)
+            sources[op.outputs[0]] = sources.get(ref.value, ref.value)
+    return sources
+
+
+def _source(argument: object, sources: dict[int, int]) -> object:
+    return (
+        Ref(sources.get(argument.value, argument.value)) if isinstance(argument, Ref) else argument
+    )
+
+
+def produced_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the slices with which channels are made: rows of weights, and entries of biases."""
+    dims = produced_dims(evidence)
+    return tuple(s for s in evidence.slices if s.dims == (dims.get(s.tensor, -1),))
+
+
+def norm_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the slices of scales and shifts of norms."""
+    names = {*evidence.norms, *filter(None, evidence.norms.values())}
+    return tuple(s for s in evidence.slices if s.tensor in names)
+
+
+def unnormed_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the produced slices whose channels do not go straight and only into scaled norms."""
+    is_normed: dict[str, bool] = {}
+    for producer in producers(evidence.graph.recording):
+        for name in filter(None, (producer.weight, producer.bias)):
+            is_normed[name] = is_normed.get(name, True) and producer.is_normed
+    return tuple(s for s in produced_slices(evidence) if not is_normed.get(s.tensor, False))
