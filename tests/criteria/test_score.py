@@ -1,7 +1,7 @@
 """Score: what it checks, and criteria that watch images."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from sentei.criteria import Criterion, Evidence, Needs, Source, score
 from sentei.criteria.base import FloatArray
 from sentei.criteria.magnitude import Magnitude
+from sentei.criteria.watch import mean_over_points, sum_over_images
 from sentei.errors import DataError, PruningError, UnknownNameError
 from sentei.graph import Graph, trace
+from sentei.graph.points import points
 from tests.support.nets import PlainNet, example, fill
 
 
@@ -179,3 +181,46 @@ def test_model_is_given_back_when_the_loss_fails() -> None:
         score(graph, "taylor", batches=batches, loss=nan_loss)
 
     assert graph.model.training
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstPoint(Criterion):
+    """Mean square of what the first reader sees, as an example of a criterion on activations."""
+
+    source: ClassVar[Source] = Source(paper="baseline")
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS
+
+    def observe(
+        self, graph: Graph, model: nn.Module
+    ) -> AbstractContextManager[Mapping[str, Tensor]]:
+        return sum_over_images(graph, model, points(graph), lambda r: r.rows.square().mean(2))
+
+    def score(self, evidence: Evidence) -> FloatArray:
+        return mean_over_points(evidence, points(evidence.graph), "nothing reads it")
+
+
+def test_graph_of_train_mode_is_watched_in_evaluation_mode() -> None:
+    graph = plain_graph()
+    images = [(example(4, 3, 8, 8),)]
+    expected = score(graph, FirstPoint(), batches=images)
+
+    found = score(trace(graph.model.train(), example(2, 3, 8, 8)), FirstPoint(), batches=images)
+
+    for name, values in expected.by_group.items():
+        np.testing.assert_array_equal(found.by_group[name], values)
+
+
+def test_groups_that_only_train_mode_has_are_refused() -> None:
+    class Auxiliary(PlainNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.aux = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            return out + self.aux(x).flatten(1) if self.training else out
+
+    graph = trace(fill(Auxiliary()).train(), example(2, 3, 8, 8))
+
+    with pytest.raises(PruningError, match="has 3 groups of channels in train mode"):
+        score(graph, FirstPoint(), batches=[(example(4, 3, 8, 8),)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentei.errors import VerificationError
+from sentei.errors import TraceError
 from sentei.graph import trace
 from sentei.surgery import mask, plan_removal
 from tests.support import nets
@@ -98,5 +98,5 @@ def test_another_path_than_the_traced_one_is_refused() -> None:
     model = nets.fill(Branching())
     plan = plan_removal(trace(model, nets.example(2, 3, 6, 6)), {"conv1": [1]})
 
-    with pytest.raises(VerificationError, match="ran differently than when it was traced: call 1"):
+    with pytest.raises(TraceError, match="ran differently than when it was traced: call 1"):
         mask(plan, model)(nets.example(2, 3, 4, 4))

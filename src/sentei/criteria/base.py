@@ -33,6 +33,7 @@ class Needs(Flag):
     NOTHING = 0
     IMAGES = auto()
     GRADIENTS = auto()  # hence images and labels
+    ACTIVATIONS = auto()  # hence images; its graph has the calls of evaluation mode
 
 
 @dataclass(frozen=True, kw_only=True)

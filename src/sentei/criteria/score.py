@@ -1,7 +1,7 @@
 """Score: a graph, a criterion and, if it needs them, batches in; one number a channel out."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Need
 from sentei.errors import DataError, PruningError
 from sentei.graph import Graph
 from sentei.graph.capture import named_tensors
+from sentei.graph.trace import retrace
 from sentei.train.checks import check_batch, check_outputs, preserve_modes
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -171,7 +172,12 @@ def _watch(
         for name, p in _detached(wanted).items()
     }
     num_images = 0
-    with _untouched(model, wanted.values()), criterion.observe(evidence.graph, model) as sums:
+    with ExitStack() as around:
+        around.enter_context(_untouched(model, wanted.values()))
+        graph = evidence.graph
+        if Needs.ACTIVATIONS in criterion.needs:
+            graph = _in_evaluation_mode(graph, model)
+        sums = around.enter_context(criterion.observe(graph, model))
         for batch in batches:
             num_images += len(batch[0])
             if wanted:
@@ -181,12 +187,25 @@ def _watch(
     if num_images == 0:
         raise DataError("no images to score with: the batches are empty; check the data set")
     return Evidence(
-        graph=evidence.graph,
+        graph=graph,
         parameters=_detached(evidence.parameters),
         gradients={name: total / num_images for name, total in totals.items()},
         sums=sums,
         num_images=num_images,
     )
+
+
+def _in_evaluation_mode(graph: Graph, model: nn.Module) -> Graph:
+    """Return the graph of the same channels with the calls that evaluation mode makes."""
+    again = retrace(graph, model)
+    before, after = ([(g.name, g.width) for g in found.groups] for found in (graph, again))
+    if before != after:
+        raise PruningError(
+            f"the model has {len(before)} groups of channels in train mode, in which it was traced, and "
+            f"{len(after)} or others in evaluation mode, in which it is watched; trace it after "
+            "model.eval()"
+        )
+    return again
 
 
 @torch.no_grad()

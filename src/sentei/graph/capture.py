@@ -430,6 +430,17 @@ class _Functions(TorchFunctionMode):
 
 
 @contextmanager
+def no_fast_path() -> Iterator[None]:
+    """Have attention make the calls that a trace records, not one fused call for all."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
 def _module_names(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     names = {id(m): name for name, m in model.named_modules()}
 
@@ -443,12 +454,10 @@ def _module_names(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
         torch_module.register_module_forward_pre_hook(enter),
         torch_module.register_module_forward_hook(leave, always_call=True),
     ]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with no_fast_path():
+            yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
             handle.remove()
 

@@ -1,5 +1,6 @@
 """Trace: a model and example inputs in, a graph of groups out."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,6 +65,26 @@ def trace(
         call.arguments = ((), {})
     graph = _build(analysis, settled, model, inputs)
     return replace(graph, options=options)
+
+
+def retrace(graph: Graph, model: nn.Module) -> Graph:
+    """Return the graph of ``model`` in evaluation mode, traced as ``graph`` was otherwise.
+
+    In train mode a model makes other calls (it counts batches, drops paths). A graph that was
+    traced in evaluation mode is returned as it is.
+
+    Args:
+        graph: The graph.
+        model: The traced model, or one like it; not changed.
+    """
+    if not graph.options.training:
+        return graph
+    return trace(
+        copy.deepcopy(model).eval(),
+        graph.inputs,
+        protect=graph.options.protect,
+        shrink_outputs=graph.options.shrink_outputs,
+    )
 
 
 def _integer_attributes(model: nn.Module) -> dict[tuple[str, str, int], int]:
@@ -296,4 +317,4 @@ def _texts(a: Analysis, classes: Classes, atoms: IntArray) -> list[str]:
     return [text for text in texts if "positions of a kernel" not in text]
 
 
-__all__ = ["Kind", "Recording", "TraceError", "named_tensors", "trace"]
+__all__ = ["Kind", "Recording", "TraceError", "named_tensors", "retrace", "trace"]

@@ -9,16 +9,14 @@ the kept channels alone and its result is put back into place.
 # Arguments and results of torch's calls may be anything.
 # ruff: noqa: ANN401
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from sentei.errors import VerificationError
 from sentei.graph import Graph, kept
-from sentei.graph.capture import map_tensors, tensors_in
+from sentei.graph.capture import map_tensors, no_fast_path, tensors_in
+from sentei.graph.follow import Follow
 from sentei.index.atoms import BoolArray
 from sentei.surgery.plan import Plan
 
@@ -42,12 +40,6 @@ _VIEWS = frozenset(
         "movedim", "swapaxes", "unflatten", "view_as", "tensor_split", "diagonal", "unfold",
     }
 )  # fmt: skip
-_SHAPE_ONLY = frozenset(
-    {
-        "__get__", "dim", "is_floating_point", "__set__", "device", "size", "numel", "nelement",
-        "__len__",
-    }
-)  # fmt: skip
 
 
 class Masked(nn.Module):
@@ -65,13 +57,9 @@ class Masked(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model's forward with the removed channels held at zero contribution."""
-        fast_path = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with _Masking(self.plan):
-                return self.model(*args, **kwargs)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast_path)
+        recording = self.plan.graph.recording
+        with no_fast_path(), Follow(recording, _Masking(self.plan).run):
+            return self.model(*args, **kwargs)
 
 
 def mask(plan: Plan, model: nn.Module) -> Masked:
@@ -82,22 +70,16 @@ def mask(plan: Plan, model: nn.Module) -> Masked:
     return Masked(plan, model)
 
 
-class _Masking(TorchFunctionMode):
+class _Masking:
     def __init__(self, plan: Plan) -> None:
-        super().__init__()
         self.graph: Graph = plan.graph
         self.keep: BoolArray = plan.keep
-        self.calls = 0
         self._stays: dict[int, dict[int, Tensor]] = {}
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        name = getattr(func, "__name__", str(func))
-        if name in _SHAPE_ONLY:
-            return func(*args, **kwargs)
-        call = self._next(name)
+    def run(self, index: int, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one call on the kept channels."""
+        call = self.graph.recording.calls[index]
+        name = call.function
         as_it_is = (
             name in _VIEWS
             or name in _IN_PLACE
@@ -118,18 +100,6 @@ class _Masking(TorchFunctionMode):
         each = iter(stays)
         args, kwargs = map_tensors((args, kwargs), lambda t: _zeroed(t, next(each)))
         return func(*args, **kwargs)
-
-    def _next(self, name: str) -> Any:
-        calls = self.graph.recording.calls
-        if self.calls >= len(calls) or calls[self.calls].function != name:
-            expected = calls[self.calls].function if self.calls < len(calls) else "the end"
-            raise VerificationError(
-                f"the model ran differently than when it was traced: call {self.calls} is "
-                f"{name!r}, it was {expected!r}; trace it in the mode (train or eval) it runs in, with "
-                "inputs that take the same path"
-            )
-        self.calls += 1
-        return calls[self.calls - 1]
 
     def stays(self, value: int) -> dict[int, Tensor]:
         """Return for a value, for every dimension that loses positions, which stay."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sentei.errors import VerificationError
-from sentei.graph import trace
 from sentei.graph.capture import as_inputs, map_tensors, tensors_in
+from sentei.graph.trace import retrace
 from sentei.surgery.mask import mask
 from sentei.surgery.plan import Plan, plan_removal
 
@@ -56,7 +56,9 @@ def verify(
         VerificationError: They differ by more; the message says by how much.
     """
     arguments = as_inputs(inputs)
-    plan = _in_eval_mode(plan, model)
+    graph = retrace(plan.graph, model)
+    if graph is not plan.graph:
+        plan = plan_removal(graph, plan.removed)
     allowed = 1e-4 if _computes_in_float32(plan) else 1e-9
     with torch.inference_mode(mode=False):
         try:
@@ -87,24 +89,6 @@ def verify(
     return Verification(
         output_error=output_error, gradient_error=gradient_error, tolerance=tolerance
     )
-
-
-def _in_eval_mode(plan: Plan, model: nn.Module) -> Plan:
-    """Return the same removal on a graph of the model in eval mode, in which it is compared.
-
-    In train mode a model makes other calls (it counts batches, drops paths), so the masked
-    original of a graph traced so cannot run in eval mode.
-    """
-    options = plan.graph.options
-    if not options.training:
-        return plan
-    graph = trace(
-        copy.deepcopy(model).eval(),
-        plan.graph.inputs,
-        protect=options.protect,
-        shrink_outputs=options.shrink_outputs,
-    )
-    return plan_removal(graph, plan.removed)
 
 
 def _computes_in_float32(plan: Plan) -> bool:
