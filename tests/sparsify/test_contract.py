@@ -14,10 +14,8 @@ from tests.support.sparse import BareNet, digit_batches, digits_net, train_spars
 
 every_sparsifier = pytest.mark.parametrize("name", list(SPARSIFIERS))
 
-# Their weights are frozen while gates are learned: `finish` gives back the network that came in.
-RESTORED = frozenset({"dmc", "scop"})
-
-NEED_NORMS = frozenset({"bn-l1"})
+FREEZING = [name for name in SPARSIFIERS if SPARSIFIERS[name]().freezes]
+NORMED = [name for name in SPARSIFIERS if SPARSIFIERS[name]().needs_norms]
 
 
 def outputs(model: nn.Module) -> Tensor:
@@ -57,11 +55,11 @@ def test_finish_leaves_the_ordinary_module_with_the_same_outputs(name: str) -> N
     assert list(trained.model.state_dict()) == names
     assert all(p.requires_grad and p.is_leaf for p in trained.model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in trained.model.modules())
-    if name not in RESTORED:
+    if name not in FREEZING:
         torch.testing.assert_close(outputs(trained.model), expected, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", sorted(RESTORED & set(SPARSIFIERS)))
+@pytest.mark.parametrize("name", FREEZING)
 def test_frozen_weights_come_back_bit_by_bit(name: str) -> None:
     expected = tensors(digits_net())
     trained = train_sparse(SPARSIFIERS[name](), digits_net())
@@ -88,7 +86,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(name: str, tmp_pat
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("name", sorted(set(SPARSIFIERS) - NEED_NORMS))
+@pytest.mark.parametrize("name", sorted(set(SPARSIFIERS) - set(NORMED)))
 def test_a_network_without_norms_stays_finite(name: str) -> None:
     trained = train_sparse(SPARSIFIERS[name](), BareNet())
 
@@ -97,7 +95,7 @@ def test_a_network_without_norms_stays_finite(name: str) -> None:
     assert bool(outputs(trained.model).isfinite().all())
 
 
-@pytest.mark.parametrize("name", sorted(NEED_NORMS & set(SPARSIFIERS)))
+@pytest.mark.parametrize("name", NORMED)
 def test_where_norms_are_needed_their_lack_is_an_error_with_a_way_out(name: str) -> None:
     with pytest.raises(PruningError, match=r"conv1.*'group-lasso'"):
         train_sparse(SPARSIFIERS[name](), BareNet())

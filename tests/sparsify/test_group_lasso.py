@@ -14,7 +14,7 @@ from sentei.sparsify.base import SparseHook
 from sentei.sparsify.group_lasso import GroupLasso, Mode
 from sentei.train import TrainConfig
 from tests.support.nets import ResidualNet, example, fill
-from tests.support.sparse import digits_net, setting_for, train_sparse
+from tests.support.sparse import digits_net, penalty_of, setting_for, train_sparse
 
 
 class OneHidden(nn.Module):
@@ -38,12 +38,6 @@ def started(model: nn.Module, inputs: Tensor, method: GroupLasso) -> SparseHook:
     hook = method.start(setting_for(trace(model, inputs), config=config, macs=0.9))
     hook.on_start(model)
     return hook
-
-
-def penalty_of(hook: SparseHook, model: nn.Module) -> Tensor:
-    penalty = hook.penalty(model)
-    assert penalty is not None
-    return penalty
 
 
 def test_penalty_is_the_sum_of_norms_times_the_root_of_their_sizes() -> None:

@@ -97,3 +97,10 @@ def train_sparse(
     options = RunOptions(hooks=(hook, Stop(stop_after)), checkpoint_dir=checkpoint_dir)
     fit(model, digit_batches(), config=config, options=options)
     return Trained(model=model, graph=graph, hook=hook)
+
+
+def penalty_of(hook: SparseHook, model: nn.Module) -> Tensor:
+    """Return the penalty of a hook that has one."""
+    penalty = hook.penalty(model)
+    assert penalty is not None
+    return penalty

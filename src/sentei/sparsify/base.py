@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentei.allocate import Budget
+from sentei.allocate import Budget, plan
+from sentei.allocate.grid import make_grid
 from sentei.cost import CostModel
 from sentei.criteria.base import FloatArray, Source
 from sentei.criteria.score import Scores, split_by_group
 from sentei.errors import PruningError
 from sentei.graph import Graph
+from sentei.graph.groups import lowest_first
+from sentei.index.atoms import BoolArray
 from sentei.registry import Registry
 from sentei.seeding import derive_seed
 from sentei.train import Hook, TrainConfig
@@ -132,9 +136,10 @@ class SparseHook(Hook):
         return None
 
     def finish(self, model: nn.Module, /) -> None:
-        """Turn ``model`` back into the ordinary module it was, in place; its outputs stay.
+        """Turn ``model`` back into the ordinary module it was, in place.
 
-        Called once, after ``fit`` and :meth:`scores`. The default has nothing to do.
+        Called once, after ``fit`` and :meth:`scores`. Its outputs in evaluation mode stay, unless
+        the sparsifier :attr:`~Sparsifier.freezes`. The default has nothing to do.
         """
 
     def state(self) -> Mapping[str, Tensor]:
@@ -155,11 +160,16 @@ class Sparsifier(ABC):
         source: Where it comes from.
         criterion: Criterion that ranks channels afterwards where the hook has no scores of its own.
         comparable: Scores of different groups can be compared as they are.
+        needs_norms: Every group must have a norm with a scale; if not, there is an error.
+        freezes: Weights and statistics stay as they are while gates are learned, and ``finish``
+            takes the gates away: the network that came in is given back, for the plan to prune.
     """
 
     source: ClassVar[Source]
     criterion: ClassVar[str] = "l2"
     comparable: ClassVar[bool] = False
+    needs_norms: ClassVar[bool] = False
+    freezes: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, setting: Setting) -> SparseHook:
@@ -194,6 +204,44 @@ def learned_scores(
         by_group=split_by_group(graph, name, values),
         comparable=sparsifier.comparable,
     )
+
+
+def must_stay(setting: Setting, scores_C: FloatArray) -> BoolArray:
+    """Return the channels that the floor keeps: the highest scores of each group, shape [C].
+
+    Where rows must stay equal, they are the highest of each row.
+    """
+    grid = make_grid(setting.graph, round_to=1, floor=setting.floor)
+    stay = np.zeros(setting.graph.num_channels, dtype=np.bool_)
+    for group, choices in zip(setting.graph.groups, grid.choices, strict=True):
+        own = scores_C[group.first : group.first + group.width]
+        order = lowest_first(group, own)[:, -(int(choices[0]) // group.num_rows) :]
+        stay[group.first + order] = True
+    return stay
+
+
+def chosen_by(setting: Setting, scores: Scores, *, scope: str) -> BoolArray:
+    """Return the channels that a plan for the budget would remove, shape [C].
+
+    Args:
+        setting: The budget and the floor.
+        scores: Low is removed first.
+        scope: Name of what orders the channels of different groups.
+
+    Raises:
+        BudgetError: The budget cannot be met.
+        UnknownNameError: There is no such scope.
+    """
+    found = plan(
+        setting.graph,
+        scores,
+        budget=setting.budget,
+        scope=scope,
+        floor=setting.floor,
+        tolerance=0.1,  # what is chosen here shrinks; the plan proper follows after training
+        costs=setting.costs,
+    )
+    return ~found.keep
 
 
 def check_at_least(owner: object, name: str, lowest: float, *, strict: bool = False) -> None:

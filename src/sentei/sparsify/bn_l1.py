@@ -38,6 +38,7 @@ class BnL1(Sparsifier):
         paper="Liu et al., Network Slimming, ICCV", year=2017, arxiv="1708.06519", section="2.3.1"
     )
     comparable: ClassVar[bool] = True
+    needs_norms: ClassVar[bool] = True
     strength: float = 1e-4
 
     def __post_init__(self) -> None:

@@ -100,7 +100,14 @@ class Selection:
         Args:
             elements: From a parameter, one number for each of its elements, of its shape.
         """
-        values = {name: elements(parameter) for name, parameter in self.parameters.items()}
+        return self.add({name: elements(p) for name, p in self.parameters.items()})
+
+    def add(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of given numbers over the elements of each channel, shape [C].
+
+        Args:
+            values: By name of the parameter one number for each of its elements, of its shape.
+        """
         flat = [_positions(values[s.tensor], s) for s in self.slices]
         zeros = flat[0].new_zeros(self.num_channels + 1)
         return zeros.index_add(0, self._index, torch.cat(flat))[:-1]
@@ -114,13 +121,24 @@ class Selection:
         return safe_sqrt(self.sums(torch.square) / self.counts.clamp(min=1))
 
     @torch.no_grad()
-    def scale_(self, factors_C: Tensor) -> None:
-        """Multiply every slice by its channel's factor, in place, without gradient.
+    def map_(self, function: Callable[[Tensor, Tensor], Tensor], vector_C: Tensor) -> None:
+        """Replace what channels own, slice by slice, in place, without gradient.
 
-        A factor of 0 gives 0, whatever was there. An element in two slices is multiplied by both.
+        An element in two slices is replaced twice.
+
+        Args:
+            function: From the parameter and, for each position, its channel's number (it
+                broadcasts to the parameter), the new values.
+            vector_C: One number a channel, shape [C].
         """
         for part, index in zip(self.slices, self._broadcast, strict=True):
-            self.parameters[part.tensor].mul_(expand(factors_C, index))
+            parameter = self.parameters[part.tensor]
+            new = function(parameter, expand(vector_C, index))
+            parameter.copy_(torch.where(index >= 0, new, parameter))
+
+    def scale_(self, factors_C: Tensor) -> None:
+        """Multiply every slice by its channel's factor, in place, without gradient."""
+        self.map_(torch.mul, factors_C)
 
     @torch.no_grad()
     def shrink_(self, thresholds_C: Tensor) -> None:

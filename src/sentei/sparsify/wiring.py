@@ -91,6 +91,27 @@ def produced_slices(evidence: Evidence) -> tuple[Slice, ...]:
     return tuple(s for s in evidence.slices if s.dims == (dims.get(s.tensor, -1),))
 
 
+def consumed_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the slices with which channels are read: columns of weights, depthwise filters."""
+    dims = produced_dims(evidence)
+    layouts = evidence.graph.layouts
+    depthwise = {
+        p.weight
+        for p in producers(evidence.graph.recording)
+        # Its channels are no columns, so each of its filters reads the channel that it makes.
+        if p.op.args.get("groups", 1) > 1
+        and p.weight in layouts
+        and layouts[p.weight].inner is None
+        and layouts[p.weight].dims[1] is None
+    }
+    return tuple(
+        s
+        for s in evidence.slices
+        if evidence.parameters[s.tensor].dim() > 1
+        and (s.dims != (dims.get(s.tensor, -1),) or s.tensor in depthwise)
+    )
+
+
 def norm_slices(evidence: Evidence) -> tuple[Slice, ...]:
     """Return the slices of scales and shifts of norms."""
     names = {*evidence.norms, *filter(None, evidence.norms.values())}
