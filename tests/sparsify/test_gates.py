@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from sentei.errors import PruningError
 from sentei.graph import trace
 from sentei.sparsify.channels import evidence_of
-from sentei.sparsify.gates import AttachedGates, attach_gates, gate_slices
+from sentei.sparsify.gates import AttachedGates, attach_gates
+from sentei.sparsify.wiring import gate_slices
 from sentei.surgery import apply, plan_removal
 from tests.support.nets import (
     FunctionalNet,

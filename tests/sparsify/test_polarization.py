@@ -61,7 +61,7 @@ def test_descent_splits_the_scales_into_zeros_and_a_common_value() -> None:
         gradients = torch.autograd.grad(penalty_of(hook, model), scales)
         with torch.no_grad():
             for scale, gradient in zip(scales, gradients, strict=True):
-                scale -= 0.02 * gradient
+                scale.sub_(0.02 * gradient)
         hook.after_step(model)
 
     found = torch.cat(scales).detach()

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from sentei.criteria.base import Evidence, Slice, require
+from sentei.criteria.base import Evidence, Slice
 from sentei.errors import PruningError
-from sentei.sparsify.channels import broadcast_index, expand, owned_by
-from sentei.sparsify.wiring import norm_slices, unnormed_slices
+from sentei.sparsify.channels import broadcast_index, expand
+from sentei.sparsify.wiring import gate_slices
 
 # Shapes: C = channels of all groups.
 
@@ -83,22 +83,6 @@ class AttachedGates:
             own = site.module._parameters
             for name in site.order:
                 own[name] = own.pop(name)
-
-
-def gate_slices(evidence: Evidence) -> tuple[Slice, ...]:
-    """Return the slices that gates multiply.
-
-    Raises:
-        PruningError: Nothing that could be gated makes the channels of a group.
-    """
-    slices = (*norm_slices(evidence), *unnormed_slices(evidence))
-    require(
-        evidence.graph,
-        owned_by(evidence, slices),
-        "no norm, convolution or linear layer makes it, so it cannot be gated; sparsify with "
-        "'group-lasso', or protect the group",
-    )
-    return slices
 
 
 def attach_gates(model: nn.Module, evidence: Evidence, gates: nn.Module) -> AttachedGates:

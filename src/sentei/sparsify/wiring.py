@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sentei.criteria.base import Evidence, Slice, parameter_name, produced_dims
+from sentei.criteria.base import Evidence, Slice, parameter_name, produced_dims, require
 from sentei.graph.analysis import refs
 from sentei.graph.capture import Op, Recording, Ref
+from sentei.sparsify.channels import owned_by
 
 _VIEWS = frozenset({"view", "unsafe_view", "t"})  # the same numbers, nothing computed
 
@@ -125,3 +126,19 @@ def unnormed_slices(evidence: Evidence) -> tuple[Slice, ...]:
         for name in filter(None, (producer.weight, producer.bias)):
             is_normed[name] = is_normed.get(name, True) and producer.is_normed
     return tuple(s for s in produced_slices(evidence) if not is_normed.get(s.tensor, False))
+
+
+def gate_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the slices that gates multiply.
+
+    Raises:
+        PruningError: Nothing that could be gated makes the channels of a group.
+    """
+    slices = (*norm_slices(evidence), *unnormed_slices(evidence))
+    require(
+        evidence.graph,
+        owned_by(evidence, slices),
+        "no norm, convolution or linear layer makes it, so it cannot be gated; sparsify with "
+        "'group-lasso', or protect the group",
+    )
+    return slices
