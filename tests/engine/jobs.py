@@ -59,6 +59,20 @@ def make_environment(_context: Mapping[str, Any]) -> Run:
     return run
 
 
+def make_crowd(_context: Mapping[str, Any]) -> Run:
+    """Return a task whose jobs end when as many of them have begun as the crowd is large."""
+
+    def run(spec: dict[str, Any], _report: Report) -> dict[str, Any]:
+        crowd = Path(spec["crowd"])
+        crowd.mkdir(exist_ok=True)
+        (crowd / str(spec["x"])).touch()
+        while len(list(crowd.iterdir())) < spec["size"]:
+            time.sleep(0.01)
+        return {"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}
+
+    return run
+
+
 def make_parent(_context: Mapping[str, Any]) -> Run:
     """Return a task whose jobs fork a child that outlives a killed worker, and then die."""
 
