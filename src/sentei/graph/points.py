@@ -9,7 +9,7 @@ Shapes: P = positions along the dimension of the channels; C = channels that lie
 positions that one of them owns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -87,11 +87,19 @@ class Point:
         # What torch's attention is given has the sequence first, whatever the module was given.
         return int(self.function == "multi_head_attention_forward" and len(self.shape) == 3)
 
+    def pixels(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the sizes of the dimensions that are neither samples nor channels.
+
+        Args:
+            shape: Of the tensor, in any run.
+        """
+        own = {self.sample_dim, len(shape) + self.dim}
+        return tuple(n for dim, n in enumerate(shape) if dim not in own)
+
     @property
     def has_pixels(self) -> bool:
         """Whether a channel has more than one position in dimensions of its own."""
-        own = {self.sample_dim, len(self.shape) + self.dim}
-        return prod(n for dim, n in enumerate(self.shape) if dim not in own) > 1
+        return prod(self.pixels(self.shape)) > 1
 
 
 def points(graph: Graph) -> tuple[Point, ...]:
