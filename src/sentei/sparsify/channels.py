@@ -191,3 +191,10 @@ def norm_scales(evidence: Evidence) -> Selection:
         "protect the group",
     )
     return Selection(evidence, scales)
+
+
+def group_sums(graph: Graph, values_C: Tensor) -> Tensor:
+    """Return the sum over the channels of each group, shape [G], differentiable."""
+    widths = torch.from_numpy(graph.widths)
+    owner = torch.repeat_interleave(torch.arange(len(widths)), widths).to(values_C.device)
+    return values_C.new_zeros(len(widths)).index_add(0, owner, values_C)

@@ -123,3 +123,20 @@ def _check_gateable(name: str, module: nn.Module) -> None:
             f"{name} cannot be gated: it is parametrized already, as by weight norm; remove that "
             "first, sparsify with 'group-lasso', or protect its group"
         )
+
+
+class PlainGates(nn.Module):
+    """Gates that are their own parameter, 1 at first.
+
+    Args:
+        num_channels: C.
+        like: Tensor of the dtype and on the device of the model.
+    """
+
+    def __init__(self, num_channels: int, like: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(like.detach().new_ones(num_channels))
+
+    def forward(self) -> Tensor:
+        """Return the gates, shape [C]."""
+        return self.values
