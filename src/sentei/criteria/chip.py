@@ -18,8 +18,7 @@ from sentei.criteria.watch import Reading, mean_over_points, sum_over_images
 from sentei.graph import Graph
 from sentei.graph.points import activations
 
-# Nodes in the logarithm of s / s_1, where s_1 is the largest singular value: the integrand is
-# analytic within pi / 2 of the real axis, so that the error of steps h is of the order of
+# Nodes in the logarithm of s, of matrices of length 1: the integrand is analytic within pi / 2 of the real axis, so that the error of steps h is of the order of
 # exp(-pi^2 / h); below the first node lies 1e-9 of the sum, beyond the last a tail in closed form.
 _STEP = 0.4
 _NODES = (log(1e-10), log(1e5))

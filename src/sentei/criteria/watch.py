@@ -26,7 +26,6 @@ from sentei.graph import Graph
 from sentei.graph.capture import map_tensors, no_fast_path, tensors_in
 from sentei.graph.follow import Follow
 from sentei.graph.points import Point
-from sentei.index.atoms import IntArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +35,7 @@ class Reading:
     Attributes:
         point: The point.
         input: The tensor there, of the shape of the point but for the number of samples.
+        weight: What the call multiplies it with; empty if it does not.
         output: What the call made of it; empty while gradients are read.
         num_images: N.
         num_traced: Number of images of the recorded run.
@@ -45,6 +45,7 @@ class Reading:
 
     point: Point
     input: Tensor = field(repr=False)
+    weight: Tensor = field(default=torch.empty(0), repr=False)
     output: Any = field(default=(), repr=False)
     num_images: int
     num_traced: int = 1
@@ -64,7 +65,7 @@ class Reading:
         """
         point = self.point
         batch = tensor[None] if point.sample_dim is None else tensor.movedim(point.sample_dim, 0)
-        flat = _arranged(batch.movedim(point.dim, 1)[..., None].flatten(2), point.places)
+        flat = point.by_channel(batch.movedim(point.dim, 1)[..., None].flatten(2))
         share = self._samples_an_image(flat)
         return flat.unflatten(0, (-1, share)).transpose(1, 2).flatten(2)
 
@@ -89,16 +90,6 @@ class Reading:
                 "of the traced size, or with 'taylor', which does not ask which image is which"
             )
         return share
-
-
-def _arranged(flat: Tensor, places: IntArray) -> Tensor:
-    """Return positions [N, P, R] by the channels that own them, [N, C, K R]."""
-    if places.shape == (flat.shape[1], 1) and (places[:, 0] == np.arange(len(places))).all():
-        return flat
-    if (places < 0).any():
-        flat = torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
-    index = torch.from_numpy(places % flat.shape[1]).to(flat.device)
-    return flat[:, index].flatten(2)
 
 
 Read = Callable[[Reading], None]
@@ -158,8 +149,8 @@ class _Watcher:
         self.running = ExitStack()
 
     def enter(self, model: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
-        batched = (t for t in tensors_in((args, kwargs)) if t.dim() > 1)
-        self.num_images = len(next(batched, torch.empty(1)))
+        lengths = (len(t) for t in tensors_in((args, kwargs)) if t.dim() > 1)
+        self.num_images = next(lengths, 1)
         self.running.enter_context(no_fast_path())
         self.running.enter_context(Follow(self.recording, self.run))
 
@@ -173,37 +164,33 @@ class _Watcher:
                 args, kwargs = self._hooked(self.read_gradient, point, args, kwargs)
         output = func(*args, **kwargs)
         if self.read is not None:
-            tensors = list(tensors_in((args, kwargs))) if here else []
             with torch.no_grad():
                 for point in here:
-                    self.read(
-                        self._reading(
-                            point,
-                            tensors[point.arguments[0]],
-                            output=output,
-                            args=args,
-                            kwargs=kwargs,
-                        )
-                    )
+                    self.read(self._reading(point, args, kwargs, output))
         return output
 
-    def _reading(self, point: Point, tensor: Tensor, **call: Any) -> Reading:
+    def _reading(self, point: Point, args: Any, kwargs: Any, output: Any = ()) -> Reading:
+        tensors = [t.detach() for t in tensors_in((args, kwargs))]
         return Reading(
             point=point,
-            input=tensor.detach(),
+            input=tensors[point.arguments[0]],
+            weight=tensors[point.weight_argument] if point.weight_argument >= 0 else torch.empty(0),
+            output=output,
             num_images=self.num_images,
             num_traced=self.recording.batch_size,
-            **call,
+            args=args,
+            kwargs=kwargs,
         )
 
     def _hooked(
         self, read: ReadGradient, point: Point, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with an alias of the tensor, whose gradient is this reader's own."""
-        tensor = list(tensors_in((args, kwargs)))[point.arguments[0]]
+        tensors = list(tensors_in((args, kwargs)))
+        tensor = tensors[point.arguments[0]]
         if not tensor.requires_grad:
             return args, kwargs
-        reading = self._reading(point, tensor, args=args, kwargs=kwargs)
+        reading = self._reading(point, args, kwargs)
         alias = tensor.view_as(tensor)
 
         @torch.no_grad()
@@ -211,7 +198,7 @@ class _Watcher:
             read(reading, gradient)
 
         alias.register_hook(receive)
-        numbers = iter(range(len(list(tensors_in((args, kwargs))))))
+        numbers = iter(range(len(tensors)))
         swapped: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(
             (args, kwargs), lambda t: alias if next(numbers) in point.arguments else t
         )

@@ -10,12 +10,14 @@ positions that one of them owns.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sentei.graph.capture import OPAQUE, Call, Recording, Ref
 from sentei.graph.groups import Graph
@@ -45,6 +47,7 @@ class Point:
         dim: The dimension of the channels, counted from the last: -1, -2, ...
         channels: Channel of every position along it, shape [P]; -1 = stays.
         weight: First name of the parameter it is multiplied with, "" if it is none.
+        weight_argument: Number of that factor among the call's tensors, -1 if there is none.
     """
 
     call: int
@@ -56,6 +59,7 @@ class Point:
     dim: int
     channels: IntArray = field(repr=False)
     weight: str = ""
+    weight_argument: int = -1
 
     @cached_property
     def owned(self) -> IntArray:
@@ -74,10 +78,18 @@ class Point:
         found[row, column] = positions
         return found
 
-    @property
-    def is_weighted(self) -> bool:
-        """Whether the call is a convolution or a matrix product, linear in this tensor."""
-        return self.function in _READERS
+    def by_channel(self, tensor: Tensor) -> Tensor:
+        """Return positions along dimension 1, [N, P, R], by the channel that owns them, [N, C, K R].
+
+        Where channels own different numbers of positions, the shorter rows end in zeros.
+        """
+        places = self.places
+        if places.shape == (tensor.shape[1], 1) and (places[:, 0] == np.arange(len(places))).all():
+            return tensor
+        if (places < 0).any():
+            tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), 1, tensor.shape[2])], dim=1)
+        index = torch.from_numpy(places % tensor.shape[1]).to(tensor.device)
+        return tensor[:, index].flatten(2)
 
     @property
     def sample_dim(self) -> int | None:
@@ -137,11 +149,15 @@ class _Finder:
                 for value in dict.fromkeys(call.tensors):
                     yield from self._point(index, value, -1)
             elif call.function in _READERS:
-                argument, weight, dim = _READERS[call.function]
-                own = call.tensors[weight] if weight < len(call.tensors) else -1
-                if own >= 0 and not self.is_computed[own] and not self._hands_on(call, dim):
-                    name = _origin(self.recording, own)
-                    yield from self._point(index, call.tensors[argument], dim, name)
+                yield from self._weighted(index, call)
+
+    def _weighted(self, index: int, call: Call) -> Iterator[Point]:
+        argument, weight, dim = _READERS[call.function]
+        own = call.tensors[weight] if weight < len(call.tensors) else -1
+        if own < 0 or self.is_computed[own] or self._hands_on(call, dim):
+            return
+        for point in self._point(index, call.tensors[argument], dim):
+            yield replace(point, weight=_origin(self.recording, own), weight_argument=weight)
 
     def before_pooling(self, point: Point) -> Point:
         """Return the nearest point on the straight way back that has pixels, or ``point``."""
@@ -167,7 +183,7 @@ class _Finder:
             if np.array_equal(found[0].owned, point.owned):
                 yield from found
 
-    def _point(self, index: int, value: int, dim: int, weight: str = "") -> Iterator[Point]:
+    def _point(self, index: int, value: int, dim: int) -> Iterator[Point]:
         dims = self.graph.values.get(value, ())
         channels = dims[dim] if len(dims) >= -dim else None
         call = self.recording.calls[index]
@@ -181,7 +197,6 @@ class _Finder:
                 shape=self.recording.values[value].shape,
                 dim=dim,
                 channels=channels,
-                weight=weight,
             )
 
     def _hands_on(self, call: Call, dim: int) -> bool:

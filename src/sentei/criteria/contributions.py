@@ -1,0 +1,248 @@
+r"""What every channel adds to what its readers compute, and how these contributions overlap.
+
+A convolution or linear layer adds up one contribution a channel, :math:`y = \sum_c x_c` (bias
+aside). Removing a set T of channels changes its outputs by :math:`\sum_{c \in T} x_c`, of squared
+length :math:`1_T^T G 1_T`: the Gram matrix G of the contributions answers for all sets at once.
+
+Shapes: N = samples; C = channels at one point; P = positions of the channels there; L = positions
+of the outputs; J = those that are looked at; K = elements of a kernel; O = outputs at a position;
+D = channels of one group.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sentei.criteria.base import Criterion, Evidence, FloatArray, Needs, require
+from sentei.criteria.watch import Reading, watch
+from sentei.errors import PruningError
+from sentei.graph import Graph
+from sentei.graph.points import Point, points
+from sentei.seeding import make_generator
+
+_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+_PRODUCTS = ("linear", "matmul", "__matmul__", "mm", "addmm")
+
+Draw = Callable[[int, int], Tensor]
+"""Number of samples and of positions -> positions that are looked at, shape [N, J]."""
+
+# Contributions made at once.
+_BLOCK = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnContributions(Criterion):
+    """Scores each group by the Gram matrix of what its channels contribute to their readers.
+
+    At every position drawn all outputs count; the Gram matrices of all layers that read a group
+    are added, each divided by the squared length of what its layer computes.
+
+    Args:
+        positions: Positions of every layer's output that are drawn an image, >= 1.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: ``positions`` is below 1.
+    """
+
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS
+    positions: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.positions < 1:
+            raise ValueError(
+                f"positions={self.positions}; expected how many an image to look at, >= 1"
+            )
+
+    @abstractmethod
+    def judge(self, gram_DD: FloatArray) -> FloatArray:
+        """Return the scores of a group, shape [D], from the Gram matrix of its channels."""
+
+    def observe(
+        self, graph: Graph, model: nn.Module
+    ) -> AbstractContextManager[Mapping[str, Tensor]]:
+        """Add up Gram matrices of contributions."""
+        return observe_contributions(graph, model, positions=self.positions, seed=self.seed)
+
+    def score(self, evidence: Evidence) -> FloatArray:
+        """Return what :meth:`judge` returns for every group.
+
+        Raises:
+            PruningError: No convolution or linear layer reads a group.
+        """
+        grams = _group_grams(evidence)
+        return np.concatenate([*map(self.judge, grams), np.empty(0)])
+
+
+@contextmanager
+def observe_contributions(
+    graph: Graph, model: nn.Module, *, positions: int, seed: int
+) -> Iterator[Mapping[str, Tensor]]:
+    """Add up the Gram matrices of contributions while the model runs, one for every reader.
+
+    Args:
+        graph: The graph.
+        model: The model that will run.
+        positions: Positions of the output that are drawn for every sample; all if there are no
+            more. At each, all outputs count.
+        seed: Of the draws; the split into batches does not matter.
+
+    Yields:
+        By the number of the point, the Gram matrix [C, C], float64.
+    """
+    readers = _readers(graph)
+    sums = {
+        str(k): torch.zeros(2 * (len(p.owned),), dtype=torch.float64) for k, p in readers.items()
+    }
+    numbers = {p: k for k, p in readers.items()}
+    generators = {p: make_generator(seed, "contributions", str(k)) for k, p in readers.items()}
+
+    def read(reading: Reading) -> None:
+        draw = partial(draw_positions, positions=positions, generator=generators[reading.point])
+        for rows_CR in contributions(reading, draw):
+            sums[str(numbers[reading.point])].add_((rows_CR @ rows_CR.T).double().cpu())
+
+    with watch(graph, model, readers.values(), read=read):
+        yield sums
+
+
+def _group_grams(evidence: Evidence) -> Iterator[FloatArray]:
+    """Yield for every group its Gram matrix [D, D], added over readers.
+
+    Each reader's is divided by the squared length of what it computes from all its channels, so
+    that :math:`1_T^T G 1_T` adds up relative errors.
+    """
+    graph, readers = evidence.graph, _readers(evidence.graph)
+    found = np.zeros(graph.num_channels, dtype=np.bool_)
+    for point in readers.values():
+        found[point.owned] = True
+    missing = "no convolution or linear layer reads it; score with 'l1', or protect it"
+    require(graph, found, missing)
+    grams = {k: evidence.sums[str(k)].numpy() for k in readers}
+    for group in graph.groups:
+        total = np.zeros((group.width, group.width))
+        for k, point in readers.items():
+            first, last = np.searchsorted(point.owned, (group.first, group.first + group.width))
+            own = point.owned[first:last] - group.first
+            size = grams[k].sum()
+            total[np.ix_(own, own)] += grams[k][first:last, first:last] / (size if size > 0 else 1)
+        yield total
+
+
+def _readers(graph: Graph) -> dict[int, Point]:
+    linear = (*_CONVOLUTIONS, *_PRODUCTS)
+    return {k: p for k, p in enumerate(points(graph)) if p.function in linear}
+
+
+def draw_positions(
+    num_samples: int, length: int, *, positions: int, generator: torch.Generator
+) -> Tensor:
+    """Return ``positions`` numbers below ``length`` for every sample, shape [N, J]; all if fewer."""
+    if length <= positions:
+        return torch.arange(length).expand(num_samples, length)
+    return torch.randint(length, (num_samples, positions), generator=generator)
+
+
+def contributions(reading: Reading, draw: Draw) -> Iterator[Tensor]:
+    """Yield blocks of contributions, rows [C, some of N J O]."""
+    is_convolution = reading.point.function in _CONVOLUTIONS
+    patches_NPJK, weight_OPK = (_convolved if is_convolution else _multiplied)(reading, draw)
+    point, num_outputs = reading.point, len(weight_OPK)
+    kernel_COK = point.by_channel(weight_OPK).unflatten(2, (-1, weight_OPK.shape[2]))
+    kernel_COK = kernel_COK.flatten(2).transpose(0, 1)
+    by_channel = point.by_channel(patches_NPJK.flatten(2))
+    by_channel = by_channel.unflatten(2, (-1, *patches_NPJK.shape[2:]))
+    patches_CRK = by_channel.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
+    size = max(1, _BLOCK // (len(kernel_COK) * num_outputs))
+    for block_CRK in patches_CRK.split(size, dim=1):
+        yield (block_CRK @ kernel_COK.mT).flatten(1)
+
+
+def _multiplied(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Return what a product reads at drawn positions [N, P, J, 1], and its weight [O, P, 1]."""
+    point, weight = reading.point, reading.weight
+    if weight.dim() != 2:
+        raise PruningError(
+            f"{point.module or 'the model'}: {point.function} multiplies with a tensor of shape "
+            f"{tuple(weight.shape)}; expected a matrix; score with 'mean-activation', which does not "
+            "look at weights"
+        )
+    weight_OP = weight if point.function == "linear" else weight.T
+    batch = reading.input[None] if point.sample_dim is None else reading.input
+    flat_NPL = batch.movedim(point.dim, 1)[..., None].flatten(2)
+    return _gathered(flat_NPL, draw(len(flat_NPL), flat_NPL.shape[2])[:, :, None]), weight_OP[
+        ..., None
+    ]
+
+
+def _convolved(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Return the patches at drawn positions [N, P, J, K], and the dense weight [O, P, K]."""
+    point, weight = reading.point, reading.weight
+    rank = weight.dim() - 2
+    given = _geometry(reading, rank)
+    kernel, stride, dilation = weight.shape[2:], given["stride"], given["dilation"]
+    batch = reading.input[None] if point.sample_dim is None else reading.input
+    padded = nn.functional.pad(batch, given["padding"])
+    sizes = padded.shape[2:]
+    outputs = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+    ]
+    steps = [prod(sizes[dim + 1 :]) for dim in range(rank)]
+    at = np.unravel_index(draw(len(batch), prod(outputs)).numpy(), outputs)
+    corner_NJ = sum(i * s * step for i, s, step in zip(at, stride, steps, strict=True))
+    inside_K = [
+        sum(i * d * step for i, d, step in zip(k, dilation, steps, strict=True))
+        for k in product(*map(range, kernel))
+    ]
+    index_NJK = torch.from_numpy(np.asarray(corner_NJ)[:, :, None] + np.array(inside_K))
+    return _gathered(padded.flatten(2), index_NJK), _dense(weight.flatten(2), batch.shape[1])
+
+
+def _gathered(flat_NPL: Tensor, index_NJK: Tensor) -> Tensor:
+    index = index_NJK.to(flat_NPL.device).flatten(1)[:, None].expand(-1, flat_NPL.shape[1], -1)
+    return flat_NPL.gather(2, index).unflatten(2, index_NJK.shape[1:])
+
+
+def _dense(weight_OIK: Tensor, num_positions: int) -> Tensor:
+    """Return the weight of a grouped convolution with zeros where a group reads nothing, [O, P, K]."""
+    num_outputs, num_inputs = weight_OIK.shape[:2]
+    conv_groups = num_positions // num_inputs
+    rows = weight_OIK.unflatten(0, (conv_groups, -1))
+    dense = rows.new_zeros(conv_groups, num_outputs // conv_groups, conv_groups, *rows.shape[2:])
+    own = torch.arange(conv_groups)
+    dense[own, :, own] = rows
+    return dense.flatten(2, 3).flatten(0, 1)
+
+
+def _geometry(reading: Reading, rank: int) -> dict[str, list[int]]:
+    """Return stride, dilation (one a dimension) and padding (as torch's ``pad`` takes it)."""
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    given: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1}
+    given |= dict(zip(names, reading.args, strict=False)) | reading.kwargs
+    stride, dilation = (_each(given[name], rank) for name in ("stride", "dilation"))
+    kernel = reading.weight.shape[2:]
+    sides: list[int] = []
+    for dim in reversed(range(rank)):
+        total = dilation[dim] * (kernel[dim] - 1) if given["padding"] == "same" else 0
+        before = total // 2
+        if not isinstance(given["padding"], str):
+            before = _each(given["padding"], rank)[dim]
+            total = 2 * before
+        sides += [before, total - before]
+    return {"stride": stride, "dilation": dilation, "padding": sides}
+
+
+def _each(value: int | Sequence[int], rank: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * rank if len(values) == 1 else values
