@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria import CRITERIA
+from sentei.allocate import plan
+from sentei.criteria import CRITERIA, score
 from sentei.errors import PruningError
 from sentei.sparsify import SPARSIFIERS, learned_scores
+from sentei.surgery import apply, verify
 from tests.support.sparse import BareNet, digit_batches, digits_net, train_sparse
 
 every_sparsifier = pytest.mark.parametrize("name", list(SPARSIFIERS))
@@ -68,6 +70,22 @@ def test_frozen_weights_come_back_bit_by_bit(name: str) -> None:
 
     found = tensors(trained.model)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@every_sparsifier
+def test_the_trained_network_is_planned_pruned_and_verified(name: str) -> None:
+    sparsifier = SPARSIFIERS[name]()
+    trained = train_sparse(sparsifier, digits_net())
+    scores = learned_scores(name, sparsifier, trained.hook, trained.model)
+    trained.hook.finish(trained.model)
+    graph, setting = trained.graph, trained.hook.setting
+    scores = scores or score(graph, sparsifier.criterion, model=trained.model)
+
+    found = plan(graph, scores, budget=setting.budget, costs=setting.costs, tolerance=0.1)
+    small = apply(found, trained.model)
+
+    verify(trained.model, small, found, graph.inputs)
+    assert setting.costs.macs(found.widths) <= setting.targets["macs"]
 
 
 @every_sparsifier

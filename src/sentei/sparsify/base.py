@@ -244,6 +244,17 @@ def chosen_by(setting: Setting, scores: Scores, *, scope: str) -> BoolArray:
     return ~found.keep
 
 
+def chosen_lowest(sizes_C: FloatArray, chosen_C: BoolArray) -> FloatArray:
+    """Return scores in the order of sizes, the chosen channels below all others, shape [C].
+
+    Args:
+        sizes_C: Numbers >= 0.
+        chosen_C: True for what is to be removed first.
+    """
+    scores: FloatArray = np.where(chosen_C, sizes_C, sizes_C + sizes_C[chosen_C].max(initial=0.0))
+    return scores
+
+
 def check_at_least(owner: object, name: str, lowest: float, *, strict: bool = False) -> None:
     """Refuse a field below a bound.
 

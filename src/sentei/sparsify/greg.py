@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from sentei.sparsify.base import (
     Sparsifier,
     check_at_least,
     chosen_by,
+    chosen_lowest,
 )
 from sentei.sparsify.channels import Selection, as_scores, evidence_of
 
@@ -199,7 +199,4 @@ class _GRegHook(SparseHook):
         self.count_step()
 
     def scores(self, _model: nn.Module) -> FloatArray:
-        sizes = as_scores(self.weights.rms())
-        chosen = self.kept["chosen"].cpu().numpy()
-        scores: FloatArray = np.where(chosen, sizes, sizes + sizes[chosen].max(initial=0.0))
-        return scores
+        return chosen_lowest(as_scores(self.weights.rms()), self.kept["chosen"].cpu().numpy())

@@ -1,11 +1,16 @@
 """Which operators make channels, and which norms follow them directly."""
 
 from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sentei.criteria.base import Evidence, Slice, parameter_name, produced_dims, require
+from sentei.errors import PruningError
 from sentei.graph.analysis import refs
 from sentei.graph.capture import Op, Recording, Ref
-from sentei.sparsify.channels import owned_by
+from sentei.sparsify.channels import norm_scales, owned_by
 
 _VIEWS = frozenset({"view", "unsafe_view", "t"})  # the same numbers, nothing computed
 
@@ -19,20 +24,25 @@ class Producer:
         weight: Name of its weight.
         bias: Name of its bias, "" if it has none.
         readers: The operators that read its output; views of it are looked through.
+        norm_scales: Names of the scales of the norms among them, in the same order; "" for a
+            reader that is no norm with a scale.
     """
 
     op: Op
     weight: str
     bias: str
     readers: tuple[Op, ...]
+    norm_scales: tuple[str, ...]
 
     @property
     def is_normed(self) -> bool:
         """Nothing but norms with a scale reads the output."""
-        scaled = [
-            isinstance(op.args.get("weight"), Ref) and "norm" in op.name for op in self.readers
-        ]
-        return bool(scaled) and all(scaled)
+        return bool(self.readers) and all(self.norm_scales)
+
+    @property
+    def is_dense(self) -> bool:
+        """Every output depends on all inputs, and outputs come first in the weight."""
+        return self.op.args.get("groups", 1) == 1 and not self.op.args.get("transposed", False)
 
 
 def producers(recording: Recording) -> tuple[Producer, ...]:
@@ -50,15 +60,21 @@ def producers(recording: Recording) -> tuple[Producer, ...]:
             for k in _KEYS.get(op.name, ())
         ]
         if names and names[0]:
+            own = tuple(readers.get(op.outputs[0], ()))
             found.append(
                 Producer(
                     op=op,
                     weight=names[0],
                     bias=names[1],
-                    readers=tuple(readers.get(op.outputs[0], ())),
+                    readers=own,
+                    norm_scales=tuple(_norm_scale(recording, reader) for reader in own),
                 )
             )
     return tuple(found)
+
+
+def _norm_scale(recording: Recording, op: Op) -> str:
+    return parameter_name(recording, op.args.get("weight")) if "norm" in op.name else ""
 
 
 # Where each operator takes its weight and its bias.
@@ -142,3 +158,44 @@ def gate_slices(evidence: Evidence) -> tuple[Slice, ...]:
         "'group-lasso', or protect the group",
     )
     return slices
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormSite:
+    """A batch norm that acts on channels.
+
+    Attributes:
+        module: The module.
+        part: The slice of its scale.
+    """
+
+    module: nn.BatchNorm2d  # or of another number of dimensions
+    part: Slice
+
+    @property
+    def path(self) -> str:
+        """Path of the module in the model."""
+        return self.part.tensor.rpartition(".")[0]
+
+
+def batch_norms(evidence: Evidence, model: nn.Module, *, needed_by: str) -> tuple[NormSite, ...]:
+    """Return every norm that acts on channels; each must be a batch norm with running statistics.
+
+    Args:
+        evidence: Of ``model``.
+        model: The network.
+        needed_by: Name of the sparsifier, for messages.
+
+    Raises:
+        PruningError: A group has no norm, or a norm is of another kind.
+    """
+    sites = []
+    for part in norm_scales(evidence).slices:
+        module = model.get_submodule(part.tensor.rpartition(".")[0])
+        if not isinstance(module, _BatchNorm) or module.running_mean is None:
+            raise PruningError(
+                f"{part.tensor}: {needed_by!r} needs batch norms with running statistics and this "
+                f"is a {type(module).__name__}; sparsify with 'group-lasso', or protect its group"
+            )
+        sites.append(NormSite(module=cast("nn.BatchNorm2d", module), part=part))
+    return tuple(sites)
