@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from sentei.allocate import plan
 from sentei.criteria import CRITERIA, score
 from sentei.errors import PruningError
+from sentei.graph import trace
 from sentei.sparsify import SPARSIFIERS, learned_scores
 from sentei.surgery import apply, verify
-from tests.support.sparse import BareNet, digit_batches, digits_net, train_sparse
+from tests.support.sparse import BareNet, digit_batches, digits_net, setting_for, train_sparse
 
 every_sparsifier = pytest.mark.parametrize("name", list(SPARSIFIERS))
 
@@ -117,6 +118,29 @@ def test_a_network_without_norms_stays_finite(name: str) -> None:
 def test_where_norms_are_needed_their_lack_is_an_error_with_a_way_out(name: str) -> None:
     with pytest.raises(PruningError, match=r"conv1.*'group-lasso'"):
         train_sparse(SPARSIFIERS[name](), BareNet())
+
+
+@every_sparsifier
+def test_steps_in_lower_precision_keep_weights_and_penalty_in_theirs(name: str) -> None:
+    model = digits_net().float().eval()
+    images, labels = digit_batches(1)[0]
+    hook = SPARSIFIERS[name]().start(setting_for(trace(model, images[:2].float())))
+    hook.on_start(model)
+
+    for _ in range(2):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model.train()(images.float())
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        penalty = hook.penalty(model)
+        loss = loss if penalty is None else loss + penalty
+        loss.backward()
+        hook.after_backward(model)
+        hook.after_step(model)
+        model.zero_grad()
+    hook.finish(model)
+
+    assert loss.dtype == torch.float32
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
 
 
 @every_sparsifier

@@ -40,6 +40,20 @@ def test_steps_are_nesterov_steps_on_the_proximal_points() -> None:
     np.testing.assert_allclose(gates.detach().numpy(), points, rtol=1e-10)
 
 
+def test_a_step_whose_gradient_overflowed_is_passed_over() -> None:
+    model = fill(PlainNet())
+    hook = SSS(strength=0.3).start(setting_for(trace(model, example(1, 3, 8, 8))))
+    hook.on_start(model)
+    gates = dict(model.named_parameters())["bn1.parametrizations.weight.0.gates.values"]
+    gates.grad = torch.full_like(gates, torch.inf)
+
+    hook.after_backward(model)
+    hook.after_step(model)
+
+    assert gates.tolist() == [1.0] * 14
+    assert hook.step == 1
+
+
 def test_factors_of_digits_shrink_with_the_strength() -> None:
     def mean_factor(strength: float) -> float:
         trained = train_sparse(SSS(strength=strength), digits_net())

@@ -127,7 +127,7 @@ class Compactor(nn.Module):
         out = torch.einsum("ij,nj...->ni...", self.matrix, x)
         if self.training:
             dims = [d for d in range(out.dim()) if d != 1]
-            variance, mean = torch.var_mean(out.detach(), dims)
+            variance, mean = torch.var_mean(out.detach().to(self.mean.dtype), dims)
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance, self.momentum)
         return out

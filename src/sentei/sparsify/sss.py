@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sentei.criteria.base import FloatArray, Source
 from sentei.sparsify.base import SPARSIFIERS, Setting, SparseHook, Sparsifier, check_at_least
@@ -73,16 +73,21 @@ class _SSSHook(SparseHook):
         # The optimizer passes over a parameter that has no gradient.
         self.gradient, self.factors.values.grad = self.factors.values.grad, None
 
-    @torch.no_grad()
     def after_step(self, _model: nn.Module) -> None:
         assert self.gradient is not None
+        # Loss scaling passes over steps whose gradient overflows; so must the factors.
+        if bool(self.gradient.isfinite().all()):
+            self._step(self.gradient)
+        self.count_step()
+
+    @torch.no_grad()
+    def _step(self, gradient: Tensor) -> None:
         rate, momentum = self.learning_rate, self.setting.config.momentum
         factors, velocity = self.factors.values, self.kept["velocity"]
-        stepped = factors - rate * self.gradient
+        stepped = factors - rate * gradient
         stepped = stepped.sign() * (stepped.abs() - rate * self.method.strength).clamp(min=0)
         velocity.mul_(momentum).add_(stepped - factors)
         factors.copy_(stepped + momentum * velocity)
-        self.count_step()
 
     def scores(self, _model: nn.Module) -> FloatArray:
         return as_scores(self.factors.values.abs())
