@@ -9,7 +9,7 @@ from sentei.criteria import Evidence, score
 from sentei.errors import PruningError
 from sentei.graph import trace
 from sentei.sparsify import SPARSIFIERS, learned_scores
-from sentei.sparsify.base import Setting
+from sentei.sparsify.base import Setting, SparseHook
 from sentei.sparsify.channels import Selection, evidence_of, norm_scales, safe_sqrt
 from sentei.train import TrainConfig
 from tests.support.nets import GroupedNet, PlainNet, example, fill
@@ -32,10 +32,18 @@ def test_setting_counts_steps_targets_and_learning_rates() -> None:
 
     # conv1 8x8 pixels, 6 filters of 27; conv2 3x3 pixels, 8 filters of 54; linear 8 x 4.
     macs = 64 * 6 * 27 + 9 * 8 * 54 + 32
-    assert setting.num_steps == 12
+    assert (setting.num_epochs, setting.num_steps) == (3, 12)
     assert setting.dense == {"macs": macs}
     assert setting.targets == {"macs": macs / 2}
     assert [setting.learning_rate(s) for s in (0, 3, 11)] == pytest.approx([0.05, 0.2, 0.2])
+
+
+def test_a_hook_that_learns_nothing_of_its_own_leaves_the_ranking_to_a_criterion() -> None:
+    setting = plain_setting()
+
+    assert (
+        learned_scores("none", SPARSIFIERS["bn-l1"](), SparseHook(setting), nn.Identity()) is None
+    )
 
 
 def test_setting_refuses_what_makes_no_sense() -> None:

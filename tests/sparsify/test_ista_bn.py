@@ -109,6 +109,16 @@ def test_a_network_that_is_not_homogeneous_is_refused_and_left_as_it_was() -> No
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 
+def test_clipping_is_refused_even_where_the_example_does_not_show_it() -> None:
+    class Clipped(PlainNet):
+        def forward(self, x: Tensor) -> Tensor:
+            x = nn.functional.relu6(self.bn1(self.conv1(x)) * 0.01)
+            return self.linear(nn.functional.relu(self.bn2(self.conv2(x))).mean((2, 3)))
+
+    with pytest.raises(PruningError, match=r"clips its input .* alpha=0.5 .* set alpha=1"):
+        started(fill(Clipped()), IstaBn(alpha=0.5))
+
+
 def test_a_norm_in_the_group_is_enough_for_the_depthwise_net() -> None:
     model = fill(DepthwiseNet())
 

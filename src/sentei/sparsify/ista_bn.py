@@ -17,6 +17,9 @@ from sentei.sparsify.channels import Selection, as_scores, evidence_of, norm_sca
 from sentei.sparsify.wiring import consumed_slices, gate_slices
 from sentei.train.checks import preserve_modes
 
+# Homogeneous on small inputs only, so that running the model may not show it.
+_CLIPS = frozenset({"hardtanh", "clamp", "clamp_max"})
+
 
 @SPARSIFIERS.register("ista-bn")
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,8 @@ class IstaBn(Sparsifier):
     Args:
         strength: :math:`\rho`, >= 0.
         alpha: :math:`\alpha`, in (0, 1]; 1 rescales nothing. Less needs activations that are
-            positively homogeneous (ReLU, not SiLU): it is checked on the example inputs. Powers
-            of two lose no bit.
+            positively homogeneous (ReLU, not ReLU6 or SiLU) and norms right behind layers, which is
+            checked. Powers of two lose no bit.
 
     Raises:
         ValueError: A field is out of range.
@@ -123,6 +126,12 @@ def _rescale(evidence: Evidence, factor: float) -> None:
 
 
 def _rescale_checked(graph: Graph, model: nn.Module, evidence: Evidence, alpha: float) -> None:
+    clipped = [op for op in graph.recording.ops if op.name in _CLIPS]
+    if clipped:
+        raise PruningError(
+            f"{graph.recording.where(clipped[0])} clips its input (as ReLU6 does), so rescaling by "
+            f"alpha={alpha:g} would move where it clips; set alpha=1"
+        )
     before = _outputs(graph, model)
     _rescale(evidence, alpha)
     for old, new in zip(before, _outputs(graph, model), strict=True):
@@ -133,8 +142,8 @@ def _rescale_checked(graph: Graph, model: nn.Module, evidence: Evidence, alpha: 
             _rescale(evidence, 1 / alpha)
             raise PruningError(
                 f"rescaling by alpha={alpha:g} changes the outputs by {difference:.1e}, relative "
-                f"to the largest, and at most {allowed:.0e} is rounding: some activation of "
-                "the network is not homogeneous; set alpha=1"
+                f"to the largest, and at most {allowed:.0e} is rounding: some activation is not "
+                "homogeneous, or a norm reads what is rescaled; set alpha=1"
             )
 
 
