@@ -9,7 +9,7 @@ from sentei.criteria import Evidence, score
 from sentei.errors import PruningError
 from sentei.graph import trace
 from sentei.sparsify import SPARSIFIERS, learned_scores
-from sentei.sparsify.base import Setting, SparseHook
+from sentei.sparsify.base import Setting, SparseHook, must_stay
 from sentei.sparsify.channels import Selection, evidence_of, norm_scales, safe_sqrt
 from sentei.train import TrainConfig
 from tests.support.nets import GroupedNet, PlainNet, example, fill
@@ -55,6 +55,18 @@ def test_setting_refuses_what_makes_no_sense() -> None:
             graph=setting.graph, costs=setting.costs, budget=setting.budget,
             config=setting.config, steps_per_epoch=1, floor=1.5,
         )  # fmt: skip
+
+
+def test_the_floor_keeps_the_highest_of_each_row() -> None:
+    graph = trace(fill(GroupedNet()), example(1, 3, 6, 6))
+    setting = setting_for(graph)
+    scores = np.arange(graph.num_channels, dtype=np.float64)
+
+    stay = must_stay(setting, scores)
+
+    # A tenth of 8 and of 12 channels, but at least one in each of the two rows.
+    rows = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12, 13], [14, 15, 16, 17, 18, 19]]
+    assert np.flatnonzero(stay).tolist() == [row[-1] for row in rows]
 
 
 def test_a_graph_without_groups_is_refused() -> None:

@@ -172,11 +172,6 @@ class NormSite:
     module: nn.BatchNorm2d  # or of another number of dimensions
     part: Slice
 
-    @property
-    def path(self) -> str:
-        """Path of the module in the model."""
-        return self.part.tensor.rpartition(".")[0]
-
 
 def batch_norms(evidence: Evidence, model: nn.Module, *, needed_by: str) -> tuple[NormSite, ...]:
     """Return every norm that acts on channels; each must be a batch norm with running statistics.
