@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sentei.criteria import CRITERIA, score
 from sentei.criteria.aofp import Aofp, mean_damage, search_places
 from sentei.criteria.base import FloatArray
-from sentei.criteria.contributions import observe_contributions
 from sentei.criteria.cp_lasso import CpLasso, last_penalties
+from sentei.criteria.pfp import Pfp
 from sentei.criteria.thinet import ThiNet, removal_places
 from sentei.criteria.watch import Reading, watch
 from sentei.errors import PruningError
@@ -69,7 +69,7 @@ def test_gram_matrix_tells_the_error_of_masking_any_set_of_channels(name: str) -
         assert function is not None
         errors.append((reading.output - function(masked, *reading.args[1:])).square().sum())
 
-    with observe_contributions(graph, net.model, positions=ALL, seed=0) as sums:
+    with ThiNet(positions=ALL).observe(graph, net.model) as sums:
         net.model(net.inputs)
     with watch(graph, net.model, found, read=read):
         net.model(net.inputs)
@@ -84,7 +84,7 @@ def test_drawn_positions_estimate_the_gram_matrix_of_all() -> None:
     graph, images = trace(net.model, net.inputs), nets.example(300, 3, 8, 8)
     means = []
     for positions, count in ((6, 6), (ALL, 9)):  # conv2 has 3 x 3 outputs
-        with observe_contributions(graph, net.model, positions=positions, seed=0) as sums:
+        with ThiNet(positions=positions).observe(graph, net.model) as sums:
             net.model(images)
         means.append(sums["0"] / count)
 
@@ -188,6 +188,43 @@ def test_aofp_judges_a_channel_by_the_halves_that_hold_it() -> None:
     np.testing.assert_array_equal(search_places(rows.T @ rows), [0, 2, 1, 3])
 
 
+def test_pfp_is_the_largest_share_of_a_positive_or_negative_sum() -> None:
+    # Contributions of (1, 2): 1, -2, 3 of a sum 4 of positive ones; of (1, -2): 1, 2, -1 of 3.
+    np.testing.assert_allclose(scores("pfp", [1.0, -1.0, 1.0]), [1 / 3, 1, 1], rtol=1e-12)
+    # Of (1, 2): 1, 2, 6 of 9; of (1, -2): 1 alone, and -2, -2 of 4.
+    np.testing.assert_allclose(scores("pfp", [1.0, 1.0, 2.0]), [1, 1 / 2, 6 / 9], rtol=1e-12)
+
+
+def test_pfp_of_a_channel_without_weights_is_zero() -> None:
+    np.testing.assert_allclose(scores("pfp", [0.0, 1.0, 0.0]), [0, 1, 0])
+
+
+def test_pfp_averages_over_readers() -> None:
+    net = nets.case("residual")
+    graph = trace(net.model, net.inputs)
+
+    found = score(graph, Pfp(positions=ALL), batches=[(net.inputs,)]).by_group["stem"]
+
+    weights = dict(net.model.named_parameters())
+    first = net.model.get_submodule("stem")(net.inputs).relu()
+    last: list[Tensor] = []
+    net.model.get_submodule("linear").register_forward_pre_hook(lambda _, x: last.append(x[0]))
+    net.model(net.inputs)
+    each = [
+        [
+            nn.functional.conv2d(first[:, [c]], weights["conv1.weight"][:, [c]], padding=1)
+            for c in range(6)
+        ],
+        [last[0][:, c, None] * weights["linear.weight"][:, c] for c in range(6)],
+    ]
+    expected = torch.zeros(6, dtype=torch.float64)
+    for contributed in map(torch.stack, each):
+        sides = [contributed.relu(), (-contributed).relu()]
+        shares = [(side / side.sum(0)).nan_to_num(0).flatten(1).amax(1) for side in sides]
+        expected += torch.maximum(*shares) / 2
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-10)
+
+
 def test_readers_count_relative_to_their_outputs() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -211,7 +248,7 @@ def test_readers_count_relative_to_their_outputs() -> None:
     np.testing.assert_allclose(found, [9 / 13 + 100 / 500, 4 / 13 + 400 / 500], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["thinet", "cp-lasso", "aofp"])
+@pytest.mark.parametrize("name", ["thinet", "cp-lasso", "aofp", "pfp"])
 def test_group_that_only_a_transposed_convolution_reads_is_refused(name: str) -> None:
     net = nets.case("transposed 2d")
 
@@ -237,7 +274,7 @@ def test_product_with_a_batch_of_matrices_is_refused() -> None:
         score(trace(net, x), "thinet", batches=[(x,)])
 
 
-@pytest.mark.parametrize("make", [ThiNet, CpLasso, Aofp])
+@pytest.mark.parametrize("make", [ThiNet, CpLasso, Aofp, Pfp])
 def test_no_positions_are_refused(make: type) -> None:
     with pytest.raises(
         ValueError, match=r"positions=0; expected how many an image to look at, >= 1"
@@ -245,7 +282,7 @@ def test_no_positions_are_refused(make: type) -> None:
         make(positions=0)
 
 
-@pytest.mark.parametrize("name", ["thinet", "cp-lasso", "aofp"])
+@pytest.mark.parametrize("name", ["thinet", "cp-lasso", "aofp", "pfp"])
 def test_positions_depend_on_the_seed_alone(name: str) -> None:
     net = nets.case("residual")
     graph, images = trace(net.model, net.inputs), nets.example(5, 3, 8, 8)
@@ -257,5 +294,5 @@ def test_positions_depend_on_the_seed_alone(name: str) -> None:
     again = score(graph, CRITERIA[name](positions=2), batches=[(images[:2],), (images[2:],)])
 
     np.testing.assert_allclose(again.by_group["stem"], found[0], rtol=1e-10)
-    if name == "cp-lasso":
+    if name in ("cp-lasso", "pfp"):
         assert not np.allclose(found[0], found[1], rtol=1e-3)

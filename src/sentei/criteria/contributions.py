@@ -59,10 +59,7 @@ class OnContributions(Criterion):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.positions < 1:
-            raise ValueError(
-                f"positions={self.positions}; expected how many an image to look at, >= 1"
-            )
+        check_positions(self.positions)
 
     @abstractmethod
     def judge(self, gram_DD: FloatArray) -> FloatArray:
@@ -72,7 +69,14 @@ class OnContributions(Criterion):
         self, graph: Graph, model: nn.Module
     ) -> AbstractContextManager[Mapping[str, Tensor]]:
         """Add up Gram matrices of contributions."""
-        return observe_contributions(graph, model, positions=self.positions, seed=self.seed)
+        return observe_contributions(
+            graph,
+            model,
+            positions=self.positions,
+            seed=self.seed,
+            start=lambda count: torch.zeros(count, count, dtype=torch.float64),
+            add=_add_gram,
+        )
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Return what :meth:`judge` returns for every group.
@@ -80,40 +84,13 @@ class OnContributions(Criterion):
         Raises:
             PruningError: No convolution or linear layer reads a group.
         """
+        require_readers(evidence.graph)
         grams = _group_grams(evidence)
         return np.concatenate([*map(self.judge, grams), np.empty(0)])
 
 
-@contextmanager
-def observe_contributions(
-    graph: Graph, model: nn.Module, *, positions: int, seed: int
-) -> Iterator[Mapping[str, Tensor]]:
-    """Add up the Gram matrices of contributions while the model runs, one for every reader.
-
-    Args:
-        graph: The graph.
-        model: The model that will run.
-        positions: Positions of the output that are drawn for every sample; all if there are no
-            more. At each, all outputs count.
-        seed: Of the draws; the split into batches does not matter.
-
-    Yields:
-        By the number of the point, the Gram matrix [C, C], float64.
-    """
-    readers = _readers(graph)
-    sums = {
-        str(k): torch.zeros(2 * (len(p.owned),), dtype=torch.float64) for k, p in readers.items()
-    }
-    numbers = {p: k for k, p in readers.items()}
-    generators = {p: make_generator(seed, "contributions", str(k)) for k, p in readers.items()}
-
-    def read(reading: Reading) -> None:
-        draw = partial(draw_positions, positions=positions, generator=generators[reading.point])
-        for rows_CR in contributions(reading, draw):
-            sums[str(numbers[reading.point])].add_((rows_CR @ rows_CR.T).double().cpu())
-
-    with watch(graph, model, readers.values(), read=read):
-        yield sums
+def _add_gram(total_CC: Tensor, rows_CR: Tensor) -> None:
+    total_CC += (rows_CR @ rows_CR.T).double().cpu()
 
 
 def _group_grams(evidence: Evidence) -> Iterator[FloatArray]:
@@ -122,16 +99,11 @@ def _group_grams(evidence: Evidence) -> Iterator[FloatArray]:
     Each reader's is divided by the squared length of what it computes from all its channels, so
     that :math:`1_T^T G 1_T` adds up relative errors.
     """
-    graph, readers = evidence.graph, _readers(evidence.graph)
-    found = np.zeros(graph.num_channels, dtype=np.bool_)
-    for point in readers.values():
-        found[point.owned] = True
-    missing = "no convolution or linear layer reads it; score with 'l1', or protect it"
-    require(graph, found, missing)
-    grams = {k: evidence.sums[str(k)].numpy() for k in readers}
-    for group in graph.groups:
+    found = readers(evidence.graph)
+    grams = {k: evidence.sums[str(k)].numpy() for k in found}
+    for group in evidence.graph.groups:
         total = np.zeros((group.width, group.width))
-        for k, point in readers.items():
+        for k, point in found.items():
             first, last = np.searchsorted(point.owned, (group.first, group.first + group.width))
             own = point.owned[first:last] - group.first
             size = grams[k].sum()
@@ -139,9 +111,72 @@ def _group_grams(evidence: Evidence) -> Iterator[FloatArray]:
         yield total
 
 
-def _readers(graph: Graph) -> dict[int, Point]:
+@contextmanager
+def observe_contributions(
+    graph: Graph,
+    model: nn.Module,
+    *,
+    positions: int,
+    seed: int,
+    start: Callable[[int], Tensor],
+    add: Callable[[Tensor, Tensor], None],
+) -> Iterator[Mapping[str, Tensor]]:
+    """Gather contributions while the model runs, reader by reader.
+
+    Args:
+        graph: The graph.
+        model: The model that will run.
+        positions: Positions of the output that are drawn for every sample; all if there are no
+            more. At each, all outputs count.
+        seed: Of the draws; the split into batches does not matter.
+        start: From the number of channels C of a reader to what is gathered, at first.
+        add: Changes that in place, given contributions: rows [C, some of N J O].
+
+    Yields:
+        By the number of the point, what was gathered.
+    """
+    found = readers(graph)
+    sums = {str(k): start(len(p.owned)) for k, p in found.items()}
+    numbers = {p: str(k) for k, p in found.items()}
+    generators = {k: make_generator(seed, "contributions", k) for k in sums}
+
+    def read(reading: Reading) -> None:
+        number = numbers[reading.point]
+        draw = partial(draw_positions, positions=positions, generator=generators[number])
+        for rows_CR in contributions(reading, draw):
+            add(sums[number], rows_CR)
+
+    with watch(graph, model, found.values(), read=read):
+        yield sums
+
+
+def readers(graph: Graph) -> dict[int, Point]:
+    """Return the points that convolutions and products read, by their numbers."""
     linear = (*_CONVOLUTIONS, *_PRODUCTS)
     return {k: p for k, p in enumerate(points(graph)) if p.function in linear}
+
+
+def require_readers(graph: Graph) -> None:
+    """Refuse groups that no convolution or product reads.
+
+    Raises:
+        PruningError: There is such a group.
+    """
+    found = np.zeros(graph.num_channels, dtype=np.bool_)
+    for point in readers(graph).values():
+        found[point.owned] = True
+    missing = "no convolution or linear layer reads it; score with 'l1', or protect it"
+    require(graph, found, missing)
+
+
+def check_positions(positions: int) -> None:
+    """Refuse to draw no positions.
+
+    Raises:
+        ValueError: ``positions`` is below 1.
+    """
+    if positions < 1:
+        raise ValueError(f"positions={positions}; expected how many an image to look at, >= 1")
 
 
 def draw_positions(

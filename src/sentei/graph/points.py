@@ -135,7 +135,7 @@ class _Finder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.recording: Recording = graph.recording
-        self.is_computed = _computed(self.recording)
+        self.is_computed = computed_values(self.recording)
         self.makers = {
             value: index
             for index, call in reversed(list(enumerate(self.recording.calls)))
@@ -210,7 +210,7 @@ class _Finder:
         return conv_groups > 1 and conv_groups in (num_in, num_out)
 
 
-def _computed(recording: Recording) -> NDArray[np.bool_]:
+def computed_values(recording: Recording) -> NDArray[np.bool_]:
     """Return for every value whether it depends on the inputs of the model."""
     found = np.array([v.kind == "input" for v in recording.values], dtype=np.bool_)
     for op in recording.ops:
