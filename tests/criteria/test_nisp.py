@@ -143,6 +143,32 @@ def test_norms_that_depend_on_the_image_hand_back_by_their_scale(name: str) -> N
     assert all((v > 0).all() for v in found.values())
 
 
+def test_branch_that_a_scale_of_zero_silences_scores_zero() -> None:
+    net = nets.case("residual")
+    model, images = net.model, nets.example(9, 3, 8, 8)
+    with torch.no_grad():
+        tensors(model)["bn2.weight"].zero_()
+
+    found = scores_of(model, images)
+
+    assert (found["conv1"] == 0).all()
+    assert (found["stem"] > 0).all()
+
+
+def test_scores_of_a_deep_float32_network_stay_finite() -> None:
+    model = nn.Sequential(*[nn.Linear(30, 30) for _ in range(80)])
+    nets.fill(model).float()
+    images = nets.example(5, 30).float()
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.div_(2)  # type: ignore[operator]
+
+    found = scores_of(model, images)
+
+    # In each of 80 layers 30 weights multiply scores by more than 3: beyond float32.
+    assert found["0"].min() > 1e39
+
+
 def test_attention_is_refused_by_line() -> None:
     net = nets.case("sdpa")
 
@@ -159,7 +185,7 @@ def test_one_image_is_refused() -> None:
         score(trace(net.model, net.inputs), "nisp", batches=[(net.inputs[:1],)])
 
 
-def test_group_that_does_not_reach_the_last_layer_is_refused() -> None:
+def test_group_that_does_not_lead_to_the_last_layer_is_refused() -> None:
     class Heads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -171,7 +197,7 @@ def test_group_that_does_not_reach_the_last_layer_is_refused() -> None:
 
     images = nets.example(5, 2)
 
-    with pytest.raises(PruningError, match=r"group left\.0: nothing of it reaches the last layer"):
+    with pytest.raises(PruningError, match=r"group left\.0: it does not lead to the last layer"):
         score(trace(nets.fill(Heads()), images), "nisp", batches=[(images,)])
 
 

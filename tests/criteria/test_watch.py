@@ -215,6 +215,16 @@ def test_another_path_than_the_traced_one_is_refused() -> None:
         model(nets.example(1, 3, 4, 4))
 
 
+def test_activations_that_are_not_finite_are_refused() -> None:
+    net = traced("plain")
+    net.images[0, 0, 0, 0] = torch.nan
+
+    with pytest.raises(
+        PruningError, match=r"conv2: conv2d reads \d+ of 1920 activations that are NaN"
+    ):
+        activity(net, [net.images])
+
+
 class SequenceFirst(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -5,14 +5,14 @@ aside). Removing a set T of channels changes its outputs by :math:`\sum_{c \in T
 length :math:`1_T^T G 1_T`: the Gram matrix G of the contributions answers for all sets at once.
 
 Shapes: N = samples; C = channels at one point; P = positions of the channels there; L = positions
-of the outputs; J = those that are looked at; K = elements of a kernel; O = outputs at a position;
-D = channels of one group.
+of the outputs; J = those that are looked at; K = elements of a kernel; I = inputs of a group of a
+convolution; O = outputs at a position; R = outputs that are looked at; D = channels of one group.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import prod
@@ -27,6 +27,7 @@ from sentei.criteria.watch import Reading, watch
 from sentei.errors import PruningError
 from sentei.graph import Graph
 from sentei.graph.points import Point, points
+from sentei.index.atoms import IntArray
 from sentei.seeding import make_generator
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
@@ -89,8 +90,8 @@ class OnContributions(Criterion):
         return np.concatenate([*map(self.judge, grams), np.empty(0)])
 
 
-def _add_gram(total_CC: Tensor, rows_CR: Tensor) -> None:
-    total_CC += (rows_CR @ rows_CR.T).double().cpu()
+def _add_gram(total_CC: Tensor, numbers_D: Tensor, rows_DR: Tensor) -> None:
+    total_CC[numbers_D[:, None], numbers_D] += (rows_DR @ rows_DR.T).double().cpu()
 
 
 def _group_grams(evidence: Evidence) -> Iterator[FloatArray]:
@@ -119,7 +120,7 @@ def observe_contributions(
     positions: int,
     seed: int,
     start: Callable[[int], Tensor],
-    add: Callable[[Tensor, Tensor], None],
+    add: Callable[[Tensor, Tensor, Tensor], None],
 ) -> Iterator[Mapping[str, Tensor]]:
     """Gather contributions while the model runs, reader by reader.
 
@@ -130,7 +131,8 @@ def observe_contributions(
             more. At each, all outputs count.
         seed: Of the draws; the split into batches does not matter.
         start: From the number of channels C of a reader to what is gathered, at first.
-        add: Changes that in place, given contributions: rows [C, some of N J O].
+        add: Changes that in place, given numbers of some channels, [D], and rows [D, R] of
+            contributions to outputs to which no other channel contributes.
 
     Yields:
         By the number of the point, what was gathered.
@@ -143,8 +145,8 @@ def observe_contributions(
     def read(reading: Reading) -> None:
         number = numbers[reading.point]
         draw = partial(draw_positions, positions=positions, generator=generators[number])
-        for rows_CR in contributions(reading, draw):
-            add(sums[number], rows_CR)
+        for channels, rows in contributions(reading, draw):
+            add(sums[number], torch.from_numpy(channels), rows)
 
     with watch(graph, model, found.values(), read=read):
         yield sums
@@ -188,18 +190,35 @@ def draw_positions(
     return torch.randint(length, (num_samples, positions), generator=generator)
 
 
-def contributions(reading: Reading, draw: Draw) -> Iterator[Tensor]:
-    """Yield blocks of contributions, rows [C, some of N J O]."""
+def contributions(reading: Reading, draw: Draw) -> Iterator[tuple[IntArray, Tensor]]:
+    """Yield contributions: numbers of channels at the point, and their rows [channels, R].
+
+    Channels that meet in no output (of other groups of a convolution) have rows of their own.
+    """
     is_convolution = reading.point.function in _CONVOLUTIONS
-    patches_NPJK, weight_OPK = (_convolved if is_convolution else _multiplied)(reading, draw)
-    point, num_outputs = reading.point, len(weight_OPK)
-    kernel_COK = point.by_channel(weight_OPK).unflatten(2, (-1, weight_OPK.shape[2]))
-    kernel_COK = kernel_COK.flatten(2).transpose(0, 1)
+    patches_NPJK, weight_OIK = (_convolved if is_convolution else _multiplied)(reading, draw)
+    point = reading.point
+    conv_groups = patches_NPJK.shape[1] // weight_OIK.shape[1]
+    for channels, patches, weight in zip(
+        np.split(point.channels, conv_groups),
+        patches_NPJK.chunk(conv_groups, dim=1),
+        weight_OIK.chunk(conv_groups, dim=0),
+        strict=True,
+    ):
+        part = replace(point, channels=channels)
+        if len(part.owned):
+            numbers = np.searchsorted(point.owned, part.owned)
+            yield from ((numbers, rows) for rows in _blocks(part, patches, weight))
+
+
+def _blocks(point: Point, patches_NPJK: Tensor, weight_OPK: Tensor) -> Iterator[Tensor]:
+    """Yield blocks of contributions, rows [C, some of N J O]."""
+    num_outputs, size = len(weight_OPK), weight_OPK.shape[2]
+    kernel_COK = point.by_channel(weight_OPK).transpose(0, 1)
     by_channel = point.by_channel(patches_NPJK.flatten(2))
-    by_channel = by_channel.unflatten(2, (-1, *patches_NPJK.shape[2:]))
+    by_channel = by_channel.unflatten(2, (-1, patches_NPJK.shape[2], size))
     patches_CRK = by_channel.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
-    size = max(1, _BLOCK // (len(kernel_COK) * num_outputs))
-    for block_CRK in patches_CRK.split(size, dim=1):
+    for block_CRK in patches_CRK.split(max(1, _BLOCK // (len(kernel_COK) * num_outputs)), dim=1):
         yield (block_CRK @ kernel_COK.mT).flatten(1)
 
 
@@ -221,7 +240,7 @@ def _multiplied(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 def _convolved(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Return the patches at drawn positions [N, P, J, K], and the dense weight [O, P, K]."""
+    """Return the patches at drawn positions [N, P, J, K], and the weight [O, I, K]."""
     point, weight = reading.point, reading.weight
     rank = weight.dim() - 2
     given = _geometry(reading, rank)
@@ -241,23 +260,12 @@ def _convolved(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
         for k in product(*map(range, kernel))
     ]
     index_NJK = torch.from_numpy(np.asarray(corner_NJ)[:, :, None] + np.array(inside_K))
-    return _gathered(padded.flatten(2), index_NJK), _dense(weight.flatten(2), batch.shape[1])
+    return _gathered(padded.flatten(2), index_NJK), weight.flatten(2)
 
 
 def _gathered(flat_NPL: Tensor, index_NJK: Tensor) -> Tensor:
     index = index_NJK.to(flat_NPL.device).flatten(1)[:, None].expand(-1, flat_NPL.shape[1], -1)
     return flat_NPL.gather(2, index).unflatten(2, index_NJK.shape[1:])
-
-
-def _dense(weight_OIK: Tensor, num_positions: int) -> Tensor:
-    """Return the weight of a grouped convolution with zeros where a group reads nothing, [O, P, K]."""
-    num_outputs, num_inputs = weight_OIK.shape[:2]
-    conv_groups = num_positions // num_inputs
-    rows = weight_OIK.unflatten(0, (conv_groups, -1))
-    dense = rows.new_zeros(conv_groups, num_outputs // conv_groups, conv_groups, *rows.shape[2:])
-    own = torch.arange(conv_groups)
-    dense[own, :, own] = rows
-    return dense.flatten(2, 3).flatten(0, 1)
 
 
 def _geometry(reading: Reading, rank: int) -> dict[str, list[int]]:

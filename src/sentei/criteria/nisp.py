@@ -92,25 +92,21 @@ class Nisp(Criterion):
         sums: dict[str, Tensor] = {}
         with watch(graph, model, last, read=read):
             yield sums
-        sums["total"] = _zeros(graph)
         if last and features:
             ranks = infinite_feature_selection(torch.cat(features).numpy(), alpha=self.alpha)
-            sums["total"] = _handed_back(graph, model, last[0], torch.from_numpy(ranks))
+            sums |= _handed_back(graph, model, last[0], torch.from_numpy(ranks))
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Return the scores, shape [C], >= 0, without a unit.
 
         Raises:
-            PruningError: Nothing of a group reaches the last layer.
+            PruningError: A group does not lead to the last layer.
         """
-        total = evidence.sums["total"].numpy()
-        found = np.zeros(len(total), dtype=np.bool_)
-        for group in evidence.graph.groups:
-            own = slice(group.first, group.first + group.width)
-            found[own] = total[own].any()
-        missing = "nothing of it reaches the last layer; score with 'l1', or protect it"
-        require(evidence.graph, found, missing)
-        return total
+        sums, empty = evidence.sums, torch.zeros(evidence.graph.num_channels)
+        missing = "it does not lead to the last layer; score with 'l1', or protect it"
+        require(evidence.graph, sums.get("num_readers", empty).numpy() > 0, missing)
+        scores: FloatArray = sums["total"].numpy()
+        return scores
 
 
 def infinite_feature_selection(features_ND: FloatArray, *, alpha: float) -> FloatArray:
@@ -144,10 +140,6 @@ def infinite_feature_selection(features_ND: FloatArray, *, alpha: float) -> Floa
     return summed
 
 
-def _zeros(graph: Graph) -> Tensor:
-    return torch.zeros(graph.num_channels, dtype=torch.float64)
-
-
 def _check(graph: Graph) -> None:
     calls = graph.recording.calls
     attention = next((call for call in calls if call.function in _ATTENTION), None)
@@ -160,33 +152,44 @@ def _check(graph: Graph) -> None:
 
 
 @torch.enable_grad()
-def _handed_back(graph: Graph, model: nn.Module, last: Point, scores_D: Tensor) -> Tensor:
-    """Return the sums over pixels and readers of the scores handed back, shape [G]."""
+def _handed_back(
+    graph: Graph, model: nn.Module, last: Point, scores_D: Tensor
+) -> dict[str, Tensor]:
+    """Return the sums over pixels and readers of the scores handed back, and how many readers, [G].
+
+    In float64: without norms that follow the data, scores grow from layer to layer.
+    """
     linear = _Linear(graph)
-    inputs = map_tensors(
-        as_inputs(graph.inputs),
-        lambda t: torch.ones_like(t).requires_grad_() if t.is_floating_point() else t,
-    )
-    device = next(model.parameters()).device
-    inputs = map_tensors(inputs, lambda t: t.to(device))
+    inputs = map_tensors(as_inputs(graph.inputs), lambda t: _ones_like(t, model))
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
     with no_fast_path(), Follow(graph.recording, linear.run):
         model(*args, **kwargs)
     final = linear.seen.pop(last.call)
     each = torch.zeros(len(last.channels), dtype=final.dtype)
     for column in torch.from_numpy(last.places.T):
-        each[column[column >= 0]] = scores_D[column >= 0].to(each.dtype)
+        each[column[column >= 0]] = scores_D[column >= 0]
     ahead = each.to(final.device).reshape(-1, *[1] * (-last.dim - 1)).expand_as(final)
     seen = {call: tensor for call, tensor in linear.seen.items() if tensor.requires_grad}
-    found = torch.autograd.grad(
-        final, list(seen.values()), ahead, allow_unused=True, materialize_grads=True
-    )
-    others = [linear.by_call[call] for call in seen]
-    total, num_images = _zeros(graph), graph.recording.batch_size
-    for point, gradient in zip([*others, last], [*found, ahead], strict=True):
-        reading = Reading(point=point, input=gradient, num_images=num_images, num_traced=num_images)
-        add_channels(total, point, reading.rows.double().sum(2).mean(0))
-    return total
+    gradients = torch.autograd.grad(final, list(seen.values()), ahead, allow_unused=True)
+    found = {last.call: ahead, **dict(zip(seen, gradients, strict=True))}
+    total, num_readers = torch.zeros(2, graph.num_channels, dtype=torch.float64)
+    num_images = graph.recording.batch_size
+    for call, gradient in found.items():
+        if gradient is not None:
+            point = linear.by_call[call]
+            reading = Reading(
+                point=point, input=gradient, num_images=num_images, num_traced=num_images
+            )
+            add_channels(total, point, reading.rows.sum(2).mean(0))
+            add_channels(num_readers, point, torch.ones(len(point.owned)))
+    return {"total": total, "num_readers": num_readers}
+
+
+def _ones_like(tensor: Tensor, model: nn.Module) -> Tensor:
+    device = next(model.parameters()).device
+    if not tensor.is_floating_point():
+        return tensor.to(device)
+    return torch.ones(tensor.shape, dtype=torch.float64, device=device, requires_grad=True)
 
 
 class _Linear:
@@ -217,7 +220,7 @@ class _Linear:
 
     def _argument(self, index: int, number: int, tensor: Tensor) -> Tensor:
         if not self.is_computed[self.calls[index].tensors[number]]:
-            return tensor.detach().abs() if tensor.is_floating_point() else tensor
+            return tensor.detach().abs().double() if tensor.is_floating_point() else tensor
         point = self.by_call.get(index)
         if point is None or number not in point.arguments:
             return tensor

@@ -1,6 +1,6 @@
 """Largest share of a channel in what the next layers add up.
 
-Shapes: C = channels at one point; R = outputs that are looked at.
+Shapes: C = channels at one point; D = some of them; R = outputs that are looked at.
 """
 
 from collections.abc import Mapping
@@ -89,8 +89,8 @@ class Pfp(Criterion):
         return total / count
 
 
-def _keep_largest(largest_C: Tensor, rows_CR: Tensor) -> None:
-    for part_CR in (rows_CR.clamp(min=0), (-rows_CR).clamp(min=0)):
-        sums_R = part_CR.sum(0)
-        shares_C = (part_CR / sums_R.where(sums_R > 0, 1)).amax(1)
-        torch.maximum(largest_C, shares_C.double().cpu(), out=largest_C)
+def _keep_largest(largest_C: Tensor, numbers_D: Tensor, rows_DR: Tensor) -> None:
+    for part_DR in (rows_DR.clamp(min=0), (-rows_DR).clamp(min=0)):
+        sums_R = part_DR.sum(0)
+        shares_D = (part_DR / sums_R.where(sums_R > 0, 1)).amax(1).double().cpu()
+        largest_C[numbers_D] = torch.maximum(largest_C[numbers_D], shares_D)

@@ -117,6 +117,7 @@ def watch(
 
     Raises:
         TraceError: The model runs differently than when it was traced.
+        PruningError: An activation is not finite.
     """
     by_call: dict[int, list[Point]] = {}
     for point in points:
@@ -171,9 +172,11 @@ class _Watcher:
 
     def _reading(self, point: Point, args: Any, kwargs: Any, output: Any = ()) -> Reading:
         tensors = [t.detach() for t in tensors_in((args, kwargs))]
+        seen = tensors[point.arguments[0]]
+        _check_finite(point, seen)
         return Reading(
             point=point,
-            input=tensors[point.arguments[0]],
+            input=seen,
             weight=tensors[point.weight_argument] if point.weight_argument >= 0 else torch.empty(0),
             output=output,
             num_images=self.num_images,
@@ -203,6 +206,17 @@ class _Watcher:
             (args, kwargs), lambda t: alias if next(numbers) in point.arguments else t
         )
         return swapped
+
+
+def _check_finite(point: Point, seen: Tensor) -> None:
+    # A sum is finite only if every element is; the count is taken where it is not.
+    if not bool(seen.sum().isfinite()):
+        bad = int((~seen.isfinite()).sum())
+        if bad:
+            raise PruningError(
+                f"{point.module or 'the model'}: {point.function} reads {bad} of {seen.numel()} "
+                "activations that are NaN or infinite; check the images and the weights"
+            )
 
 
 # Sums over images ------------------------------------------------------------------------------
