@@ -1,0 +1,131 @@
+"""Single weights instead of channels: the contrast that shows what structure is for."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sentei.cost import measure
+from sentei.cost.uses import weight_uses
+from sentei.errors import BudgetError
+from sentei.methods.base import BASELINE, METHODS, Card, Method, Outcome
+from sentei.methods.task import Phase, Stopwatch, Task
+from sentei.train import Hook
+
+Masks = Mapping[str, Tensor]
+"""Name of a weight -> which of its elements stay, bool tensors of its shape."""
+
+
+class KeepZero(Hook):
+    """Sets removed weights to zero after every step.
+
+    Args:
+        masks: Which elements of each weight stay.
+    """
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, /) -> None:
+        """Set what was removed to zero again."""
+        for name, mask in self.masks.items():
+            weight = model.get_parameter(name)
+            weight.mul_(mask.to(weight.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightMagnitude(Method):
+    """Sets the smallest weights of the whole network to zero, until sparse multiply-adds fit.
+
+    The network keeps its shapes: dense hardware gains nothing. Its cost is counted as if zero
+    weights cost nothing, which is what such methods report.
+
+    Source: Han et al., NeurIPS 2015, arXiv:1506.02626; as global magnitude in Blalock et al.,
+    ShrinkBench, MLSys 2020, arXiv:2003.03033.
+    Difference: one threshold for all weights of convolutions and linear layers, one shot.
+    """
+
+    def run(self, task: Task) -> Outcome:
+        """Return the network with zeros; see :meth:`Method.run`."""
+        watch = Stopwatch()
+        model = copy.deepcopy(task.model).eval()
+        with watch("score"):
+            uses = weight_uses(model, task.inputs[:1])
+            target = task.budget.limits.get("macs")
+            if target is None:
+                raise BudgetError(
+                    f"single weights are removed for a budget of macs, found {task.budget}; give "
+                    "macs=0.5, or choose a method that removes channels"
+                )
+            dense = measure(model, task.inputs[:1]).macs
+            limit = target * dense if target <= 1 else target
+            masks, left = smallest_weights(model, uses, limit=limit)
+            hook = KeepZero(masks)
+            hook.after_step(model)
+            task.recalibrate(model)
+            judged = task.validate(model)
+        with watch("recover"):
+            phase = Phase(name="recover", epochs=task.recipe.epochs, hooks=[hook])
+            curve = task.train(model, phase)
+            task.recalibrate(model)
+        kept = sum(int(m.sum()) for m in masks.values())
+        return Outcome(
+            model=model,
+            widths={},
+            verification=None,
+            curve=curve,
+            seconds=watch.seconds,
+            before_recovery=judged,
+            density=kept / sum(m.numel() for m in masks.values()),
+            sparse_macs=left,
+            notes=("single weights are zero; a dense runtime gains nothing",),
+        )
+
+
+def smallest_weights(
+    model: nn.Module, uses: Mapping[str, int], *, limit: float
+) -> tuple[dict[str, Tensor], int]:
+    """Return which elements stay when the smallest go until multiply-adds are at most ``limit``.
+
+    Args:
+        model: The network.
+        uses: Multiply-adds of one element of each weight, by name.
+        limit: Multiply-adds that may be left.
+
+    Returns:
+        The masks, and the multiply-adds left.
+    """
+    names = list(uses)
+    sizes = np.concatenate(
+        [model.get_parameter(n).detach().abs().double().flatten().cpu().numpy() for n in names]
+    )
+    counts = [model.get_parameter(n).numel() for n in names]
+    costs = np.repeat([uses[n] for n in names], counts)
+    order = np.argsort(sizes, kind="stable")
+    left = int(costs.sum()) - np.cumsum(costs[order])
+    num_gone = int(np.argmax(left <= limit)) + 1
+    keep = np.ones(len(sizes), dtype=np.bool_)
+    keep[order[:num_gone]] = False
+    parts = np.split(keep, np.cumsum(counts)[:-1])
+    shapes = [model.get_parameter(n).shape for n in names]
+    masks = {n: torch.from_numpy(p).view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+    return masks, int(costs[keep].sum())
+
+
+METHODS.register("weight-magnitude")(
+    WeightMagnitude(
+        card=Card(
+            summary="Smallest single weights of the whole network set to zero",
+            section=BASELINE,
+            paper="Blalock et al., What is the State of Neural Network Pruning?",
+            year=2020,
+            venue="MLSys",
+            arxiv="2003.03033",
+            granularity="weight",
+        )
+    )
+)
