@@ -240,3 +240,24 @@ def test_unreadable_files_are_named(
     path.write_text(TORN)
 
     assert str(path) in complaint(capsys, *command(path))
+
+
+def test_list_methods_gives_a_card_for_each_in_the_order_of_the_survey(capsys: Capture) -> None:
+    rows = answer(capsys, "list", "methods")
+
+    assert isinstance(rows, list)
+    fields = {"name", "section", "paper", "year", "venue", "arxiv", "needs", "when", "granularity"}
+    assert all(fields <= row.keys() for row in rows)
+    sections = [row["section"] for row in rows if row["section"] != "baseline"]
+    assert sections == sorted(sections)
+    slimming = next(row for row in rows if row["name"] == "network-slimming")
+    assert (slimming["section"], slimming["year"], slimming["venue"]) == ("2.3.1", 2017, "ICCV")
+    assert (slimming["needs"], slimming["when"]) == ("training", "during training")
+
+
+def test_list_methods_shows_the_tree_of_the_survey(capsys: Capture) -> None:
+    assert main(["list", "methods"]) == 0
+
+    shown = capsys.readouterr().out
+    places = [shown.index(t) for t in ("2.1 Weight-dependent", "2.1.1 Filter norm", "2.3.1 On")]
+    assert places == sorted(places)

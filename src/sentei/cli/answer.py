@@ -15,5 +15,5 @@ class Answer:
         shown: For people.
     """
 
-    document: dict[str, Any]
+    document: dict[str, Any] | list[dict[str, Any]]
     shown: RenderableType

@@ -38,7 +38,7 @@ class Apoz(Criterion):
     """
 
     source: ClassVar[Source] = Source(
-        paper="Hu et al., Network Trimming", year=2016, arxiv="1607.03250", section="2.2.1"
+        paper="Hu et al., Network Trimming, arXiv", year=2016, arxiv="1607.03250", section="2.2.1"
     )
     needs: ClassVar[Needs] = Needs.ACTIVATIONS
     comparable: ClassVar[bool] = True

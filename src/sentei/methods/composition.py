@@ -15,7 +15,6 @@ from sentei.allocate.global_ import Global
 from sentei.compensate import Compensation, Removal
 from sentei.cost import CostModel, measure
 from sentei.criteria import Criterion, Scores, score
-from sentei.errors import TrainingError
 from sentei.graph import Graph, trace
 from sentei.index.atoms import IntArray
 from sentei.methods.base import Method, Outcome
@@ -44,7 +43,8 @@ class Composition(Method):
         sparsifier: What happens while training before the removal; None trains not.
         sparse_share: Share of the epochs that sparse training gets, in (0, 1].
         compensation: What makes up for removed channels in the weights that stay.
-        rounds: Rounds of removal and recovery, >= 1, budgets between falling by equal factors.
+        rounds: Rounds of removal and recovery, >= 1, budgets between falling by equal factors; no
+            more than the recovery has epochs.
         weights: Weights the recovery starts from: those that stay, or new ones, trained for as
             many epochs (``"new"``) or for as many multiply-adds (``"new-same-compute"``, at most
             twice the epochs).
@@ -85,12 +85,12 @@ class Composition(Method):
         done: list[_Cut] = []
         for number, epochs in enumerate(parts, start=1):
             with watch("score"):
-                budget = task.budget.between(dense, step=number, steps=self.rounds)
+                budget = task.budget.between(dense, step=number, steps=len(parts))
                 done.append(self._cut(model, replace(task, budget=budget), learned))
                 model = done[-1].model
             with watch("recover"):
                 phase = Phase(
-                    name=f"recover {number}" if self.rounds > 1 else "recover",
+                    name=f"recover {number}" if len(parts) > 1 else "recover",
                     epochs=self._recovery_epochs(model, task, epochs, dense["macs"]),
                     first_epoch=len(curve),
                     changes=self.recovery,
@@ -110,13 +110,9 @@ class Composition(Method):
 
     def _parts(self, epochs: int) -> list[int]:
         """Return the epochs of the recovery after each round, the odd ones last."""
-        if self.rounds > 1 and epochs < self.rounds:
-            raise TrainingError(
-                f"{self.rounds} rounds of removal and recovery need as many epochs, the recipe "
-                f"leaves {epochs}; give more epochs"
-            )
-        each = epochs // self.rounds
-        return [*[each] * (self.rounds - 1), epochs - each * (self.rounds - 1)]
+        rounds = max(1, min(self.rounds, epochs))
+        each = epochs // rounds
+        return [*[each] * (rounds - 1), epochs - each * (rounds - 1)]
 
     def _train_sparse(
         self, model: nn.Module, task: Task, epochs: int, curve: list[EpochRecord]

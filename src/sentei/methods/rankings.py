@@ -1,0 +1,58 @@
+"""Methods that rank the channels of a trained network: one for every criterion with a paper.
+
+All remove in one shot, channels of all groups in one order, unless the paper says how many each
+layer keeps, what makes up for the rest, or that it prunes and trains in turns.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sentei.allocate.clr import CrossLayerRanking
+from sentei.allocate.exemplars import Exemplars
+from sentei.allocate.local import Local
+from sentei.criteria import CRITERIA
+from sentei.methods.base import METHODS
+from sentei.methods.cards import card_of, inputs_of
+from sentei.methods.composition import Composition
+
+TURNS = 4  # rounds of the methods that prune and train in turns, where the recipe has the epochs
+
+_AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "l1-greedy": {"scope": Local()},
+    "clr-rnf": {"scope": CrossLayerRanking()},
+    "epruner": {"scope": Exemplars()},
+    "mean-activation": {"rounds": TURNS},
+    "apoz": {"rounds": TURNS},
+    "pfp": {"rounds": TURNS},
+}
+
+
+def _composition(name: str) -> Composition:
+    criterion = CRITERIA[name]()
+    parts = _AS_PUBLISHED.get(name, {})
+    card = card_of(criterion, criterion.source, **inputs_of(criterion))
+    return Composition(card=card, criterion=criterion, **parts)
+
+
+for _name in CRITERIA:
+    if CRITERIA[_name]().source.section is not None:
+        METHODS.register(_name)(_composition(_name))
+
+_GATES = CRITERIA["taylor-gate"]()
+METHODS.register("gate-decorator")(
+    Composition(
+        card=card_of(
+            _GATES,
+            _GATES.source,
+            summary="Taylor scores of gates on the norms, removal and training in turns",
+            section="2.3.1",
+            paper="You et al., Gate Decorator",
+            year=2019,
+            venue="NeurIPS",
+            arxiv="1909.08174",
+            **inputs_of(_GATES),
+        ),
+        criterion=_GATES,
+        rounds=TURNS,
+    )
+)
