@@ -176,7 +176,7 @@ def test_report_holds_the_runs(capsys: Capture, run: Path, tmp_path: Path) -> No
 def test_list_names_every_kind(capsys: Capture) -> None:
     document = answer(capsys, "list")
 
-    assert sorted(document) == ["criteria", "data", "models", "runtimes", "scopes"]
+    assert sorted(document) == ["criteria", "data", "methods", "models", "runtimes", "scopes"]
     assert "taylor" in document["criteria"]
 
 

@@ -7,10 +7,9 @@ from rich.console import Group
 from rich.text import Text
 from rich.tree import Tree
 
-from sentei import pipeline
+from sentei import methods, pipeline
 from sentei.cli.answer import Answer
 from sentei.errors import UnknownNameError
-from sentei.methods import METHODS, SECTIONS, catalogue
 from sentei.registry import did_you_mean
 
 _MORE = {
@@ -33,14 +32,14 @@ def list_names(kind: str | None = None, /) -> Answer:
             by themselves come as the tree of the survey, with paper, year and what each needs.
     """
     if kind == _METHODS:
-        rows = catalogue()
+        rows = methods.catalogue()
         return Answer(document=rows, shown=_tree(rows))
     known = [*pipeline.catalog(), _METHODS]
     if kind is not None and kind not in known:
         raise UnknownNameError(f"there is no list of {kind!r}.{did_you_mean(kind, known)}")
     found = pipeline.catalog(kind)
     if kind is None:
-        found[_METHODS] = list(METHODS)
+        found[_METHODS] = list(methods.METHODS)
     lines = []
     for name, entries in found.items():
         lines.append(Text(f"{name}: {', '.join(entries)}"))
@@ -54,7 +53,7 @@ def _tree(rows: list[dict[str, Any]]) -> Tree:
     root = Tree("methods, by section of the survey (arXiv:2303.00566)")
     branches: dict[str, Tree] = {}
     used = {row["section"] for row in rows}
-    for section, title in SECTIONS.items():
+    for section, title in methods.SECTIONS.items():
         if not any(s == section or s.startswith(f"{section}.") for s in used):
             continue
         parent = branches.get(section.rpartition(".")[0], root)
