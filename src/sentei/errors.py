@@ -54,3 +54,7 @@ class ExportError(PruningError):
 
 class EngineError(PruningError):
     """Jobs cannot be run: their task cannot be built, or its workers do not live."""
+
+
+class ConfigError(PruningError):
+    """A configuration has an unknown key, a wrong type, or a number out of range."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from sentei import __version__
 from sentei.cli.answer import Answer
 from sentei.cli.bench import bench
+from sentei.cli.compare import compare
 from sentei.cli.export import export
 from sentei.cli.groups import groups
 from sentei.cli.listing import list_names
@@ -51,7 +52,7 @@ def make_app() -> App:
         exit_on_error=False,
         print_error=False,
     )
-    for command in (prune, groups, score, bench, export, report):
+    for command in (prune, compare, groups, score, bench, export, report):
         app.command(command)
     app.command(list_names, name="list")
     return app

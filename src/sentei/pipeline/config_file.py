@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sentei.allocate import Budget
-from sentei.errors import CheckpointError, PruningError, UnknownNameError
+from sentei.errors import CheckpointError, ConfigError, UnknownNameError
 from sentei.pipeline.config import RunConfig
 from sentei.registry import did_you_mean
 
 T = TypeVar("T")
-
-
-class ConfigError(PruningError):
-    """A configuration has an unknown key, a wrong type, or a number out of range."""
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""One job of a comparison: a method, a target, a recipe and a seed, to a row of the table."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sentei.allocate import Budget
+from sentei.compare.config import CompareConfig
+from sentei.cost import Counts, measure
+from sentei.data import DataSplits, load_data
+from sentei.data.base import Images, num_samples
+from sentei.engine.job import Report, Run
+from sentei.methods import METHODS, Outcome, Task
+from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
+from sentei.seeding import make_generator
+from sentei.surgery.checkpoint import load_pretrained
+from sentei.train import Progress, evaluate
+
+BASE_FOLDER = "base"
+
+
+def make_runner(context: Mapping[str, Any]) -> Run:
+    """Return what runs the jobs of a comparison in a worker.
+
+    Args:
+        context: ``config``, as :meth:`CompareConfig.as_json` gives it, and ``directory``, where
+            the base network lies.
+    """
+    config = CompareConfig.from_json(context["config"])
+    model = load_pretrained(Path(context["directory"]) / BASE_FOLDER, trust_code=True).eval()
+    data = load_splits(config, model)
+    bench = _Bench(config, model, data)
+    return bench.run
+
+
+def load_splits(config: CompareConfig, model: nn.Module | None = None) -> DataSplits:
+    """Return the images of a comparison, as many as it uses of each part."""
+    channels = None if model is None else _in_channels(model)
+    data = load_data(
+        config.data,
+        image_size=config.image_size,
+        seed=config.split_seed,
+        in_channels=channels,
+    )
+    return dataclasses.replace(
+        data,
+        train=_some(data.train, config.train_images, "train"),
+        val=_some(data.val, config.val_images, "val"),
+        test=_some(data.test, config.test_images, "test"),
+    )
+
+
+def _in_channels(model: nn.Module) -> int | None:
+    """Return the channels of the images that the first convolution takes."""
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    return None if first is None else first.in_channels
+
+
+def _some(images: Images, count: int | None, part: str) -> Images:
+    """Return a random part of a data set, the same in every worker; None is all of it."""
+    total = num_samples(images)
+    if count is None or count >= total:
+        return images
+    order = torch.randperm(total, generator=make_generator(0, "images", part))[:count]
+    return (
+        torch.utils.data.Subset(images, order.tolist())
+        if not hasattr(images, "subset")
+        else (images.subset(order))
+    )
+
+
+class _Bench:
+    """What all jobs of a worker share."""
+
+    def __init__(self, config: CompareConfig, model: nn.Module, data: DataSplits) -> None:
+        self.config = config
+        self.model = model
+        self.data = data
+        images, _ = next(iter(data.loader("train", batch_size=1)))
+        self.inputs = images
+        self.dense = measure(model, images)
+
+    def run(self, spec: dict[str, Any], report: Report) -> dict[str, Any]:
+        """Return the row of one job."""
+        config = self.config
+        task = Task(
+            model=self.model,
+            data=self.data,
+            budget=Budget.parse(spec["target"]),
+            recipe=config.recipe(spec["recipe"]),
+            seed=spec["seed"],
+            batch_size=config.batch_size,
+            augment=config.augment,
+            calibration_images=config.calibration_images,
+            floor=config.floor,
+            tolerance=config.tolerance,
+            round_to=config.round_to,
+            protect=config.protect,
+            device=config.device,
+            on_progress=lambda step: _tell(report, step),
+        )
+        outcome = METHODS[spec["method"]].run(task)
+        return {**spec, **self._row(spec["method"], outcome)}
+
+    def _row(self, method: str, outcome: Outcome) -> dict[str, Any]:
+        use_fast_format(outcome.model)
+        batches = self.data.loader("test", batch_size=EVALUATION_BATCH)
+        test = evaluate(outcome.model, batches, device=self.config.device)
+        outcome.model.cpu()
+        counts: Counts = measure(outcome.model, self.inputs)
+        card = METHODS[method].card
+        macs = counts.macs if outcome.sparse_macs is None else outcome.sparse_macs
+        last = outcome.curve[-1] if outcome.curve else None
+        return {
+            "section": card.section,
+            "granularity": card.granularity,
+            "accuracy": test.accuracy,
+            "loss": test.loss,
+            "val_accuracy": None if last is None else last.val_accuracy,
+            "before_recovery": outcome.before_recovery.accuracy,
+            "macs": macs,
+            "macs_left": macs / self.dense.macs,
+            "params_left": counts.num_parameters * outcome.density / self.dense.num_parameters,
+            "widths": dict(outcome.widths),
+            "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()},
+            "epochs": dict(Counter(r.phase for r in outcome.curve)),
+            "curve": [dataclasses.asdict(r) for r in outcome.curve],
+            "verification": None
+            if outcome.verification is None
+            else dataclasses.asdict(outcome.verification),
+            "notes": list(outcome.notes),
+        }
+
+
+def _tell(report: Report, step: Progress) -> None:
+    if step.step == step.num_steps or step.step % 20 == 0:
+        loss = step.loss if math.isfinite(step.loss) else None
+        report({"phase": step.phase, "epoch": step.epoch, "epochs": step.num_epochs, "loss": loss})

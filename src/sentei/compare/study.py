@@ -1,0 +1,212 @@
+"""A comparison as a study: the base network, the jobs, their results and the page."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sentei import __version__, engine
+from sentei.allocate import Budget
+from sentei.compare.config import CompareConfig, jobs_of
+from sentei.compare.job import BASE_FOLDER, load_splits
+from sentei.data import DataSplits
+from sentei.engine.study import OnEvent
+from sentei.errors import CheckpointError
+from sentei.methods.task import Phase, Task
+from sentei.pipeline.config import fine_tune_recipe
+from sentei.pipeline.network import Network, load_network
+from sentei.pipeline.workshop import EVALUATION_BATCH
+from sentei.records import atomic_write_text
+from sentei.surgery.checkpoint import WEIGHTS_NAME, load_pretrained, save_pretrained
+from sentei.train import evaluate
+
+CONFIG_NAME = "config.json"
+ROWS_NAME = "rows.json"
+PAGE_NAME = "report.html"
+_FREE = ("output", "methods", "targets", "seeds", "recipes")
+"""Fields that say which jobs there are; the others decide what every job finds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        rows: One mapping for each finished job, in the order of the jobs.
+        failures: Label and last line of the error of each job that failed.
+        base: What the network does before pruning, and its digests.
+    """
+
+    rows: list[dict[str, Any]]
+    failures: list[dict[str, str]]
+    base: dict[str, Any]
+
+
+def compare(
+    config: CompareConfig,
+    *,
+    executor: engine.Executor,
+    on_event: OnEvent | None = None,
+    retry_failed: bool = False,
+) -> Comparison:
+    """Run what has no result yet of a comparison, write its page, and return all results.
+
+    ``config.output`` then holds ``config.json``, ``base/`` (the network all methods start from),
+    the store, ``rows.json`` and ``report.html``. The same call again computes nothing; more
+    methods, targets, seeds or recipes add to it.
+
+    Args:
+        config: What to compare.
+        executor: Where the jobs run.
+        on_event: Told all that happens to jobs.
+        retry_failed: Run those again that have failed before.
+
+    Raises:
+        PruningError: Names, files, data or the base training are wrong, or the directory holds a
+            comparison of something else; the message says what to do.
+        KeyboardInterrupt: SIGINT or SIGTERM came; finished jobs are kept.
+    """
+    directory = Path(config.output)
+    base = _base(config, directory)
+    meta = {
+        "kind": "comparison",
+        "sentei": __version__,
+        "base": base["sha256"],
+        "data": base["data_digest"],
+        "config": {k: v for k, v in config.as_json().items() if k not in _FREE},
+    }
+    task = engine.Task(
+        "sentei.compare.job:make_runner",
+        {"config": config.as_json(), "directory": str(directory.resolve())},
+    )
+    jobs = [engine.Job(spec, label=spec["method"]) for spec in jobs_of(config)]
+    with engine.open_store(directory, meta) as store:
+        atomic_write_text(directory / CONFIG_NAME, json.dumps(config.as_json(), indent=2) + "\n")
+        listen = {} if on_event is None else {"on_event": on_event}
+        engine.run_jobs(
+            store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
+        )
+        found = _collect(store, [job.key for job in jobs], base)
+    atomic_write_text(directory / ROWS_NAME, json.dumps(dataclasses.asdict(found)) + "\n")
+    return found
+
+
+def read_config(directory: Path | str) -> CompareConfig:
+    """Return the configuration of a comparison that was started in ``directory``.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+    """
+    path = Path(directory) / CONFIG_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{directory} holds no comparison ({error}); name the directory of one (-o)"
+        ) from error
+    return CompareConfig.from_json({**values, "output": str(directory)})
+
+
+def comparison_status(directory: Path | str) -> engine.Status:
+    """Return how far a comparison is, also while another process runs it.
+
+    Raises:
+        CheckpointError: There is none in ``directory``.
+    """
+    with engine.read_store(directory) as store:
+        return engine.status(store)
+
+
+def _collect(store: engine.Store, keys: list[str], base: dict[str, Any]) -> Comparison:
+    results, failures = store.results(), store.failures()
+    jobs = {job.key: job for job in store.jobs()}
+    rows = [
+        {**results[key].value, "base_accuracy": base["accuracy"], "wall_s": results[key].wall_s}
+        for key in keys
+        if key in results
+    ]
+    failed = [
+        {
+            "job": ", ".join(f"{k} {v}" for k, v in jobs[key].spec.items()),
+            "error": failures[key].error.strip().splitlines()[-1],
+        }
+        for key in keys
+        if key in failures and key not in results
+    ]
+    return Comparison(rows=rows, failures=failed, base=base)
+
+
+# The base ---------------------------------------------------------------------------------------
+
+
+def _base(config: CompareConfig, directory: Path) -> dict[str, Any]:
+    """Return what is known of the base network; make it where it is not there yet."""
+    folder = directory / BASE_FOLDER
+    path = folder / "facts.json"
+    if path.exists():
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if facts["sha256"] != _digest(folder):
+            raise CheckpointError(
+                f"{folder}: the base network is not the one this comparison began with; restore "
+                "it, or start in another directory (-o)"
+            )
+        return facts
+    data = load_splits(config)
+    network = _load(config, data)
+    if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
+        data = load_splits(config, network.model)
+    if network.is_new:
+        _learn(config, network.model, data)
+    save_pretrained(
+        network.model,
+        folder,
+        source=network.source,
+        metadata={"input_shape": list(data.input_shape), "data": config.data},
+    )
+    model = load_pretrained(folder, trust_code=True)
+    test = evaluate(model, data.loader("test", batch_size=EVALUATION_BATCH), device=config.device)
+    facts = {
+        "sha256": _digest(folder),
+        "data_digest": data.digest,
+        "accuracy": test.accuracy,
+        "test_images": test.num_samples,
+        "trained_here": network.is_new,
+    }
+    atomic_write_text(path, json.dumps(facts) + "\n")
+    return facts
+
+
+def _load(config: CompareConfig, data: DataSplits) -> Network:
+    return load_network(
+        config.model,
+        num_classes=data.num_classes,
+        weights=config.weights,
+        pretrained=config.pretrained,
+        trust_code=config.trust_code,
+    )
+
+
+def _learn(config: CompareConfig, model: nn.Module, data: DataSplits) -> None:
+    """Train a network with a new classifier on the data."""
+    from_new = dataclasses.replace(fine_tune_recipe(), epochs=config.base_epochs)
+    task = Task(
+        model=model,
+        data=data,
+        budget=Budget(macs=1.0),
+        recipe=from_new,
+        batch_size=config.batch_size,
+        augment=config.augment,
+        device=config.device,
+    )
+    task.train(model, Phase(name="base", epochs=config.base_epochs))
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+
+
+__all__ = ["Comparison", "compare", "comparison_status", "read_config"]
