@@ -1,0 +1,213 @@
+"""A comparison on digits, whole, interrupted and resumed."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentei import engine
+from sentei.cli import main
+from sentei.compare import CompareConfig, compare, comparison_status, read_config
+from sentei.errors import CheckpointError
+from sentei.models import load_model
+from sentei.surgery.checkpoint import load_pretrained, save_pretrained
+
+VOLATILE = ("seconds", "wall_s", "curve")
+
+
+def quick(output: Path, **changes: Any) -> CompareConfig:  # noqa: ANN401 - of any field
+    values: dict[str, Any] = {
+        "model": "digits_cnn",
+        "data": "digits",
+        "output": str(output),
+        "methods": ("random", "l1", "network-slimming"),
+        "targets": ("macs=0.5",),
+        "seeds": 2,
+        "recipes": ("short",),
+        "train_images": 300,
+        "val_images": 60,
+        "test_images": 80,
+        "calibration_images": 64,
+        "tolerance": 0.02,
+        **changes,
+    }
+    return CompareConfig(**values)
+
+
+def stable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in VOLATILE} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[CompareConfig, list[dict[str, Any]]]:
+    config = quick(tmp_path_factory.mktemp("comparison"))
+    return config, compare(config, executor=engine.EXECUTORS["serial"]()).rows
+
+
+def test_every_method_target_and_seed_has_a_row_that_meets_the_budget(
+    finished: tuple[CompareConfig, list[dict[str, Any]]],
+) -> None:
+    _, rows = finished
+
+    assert [(r["seed"], r["method"]) for r in rows] == [
+        (seed, method) for seed in (0, 1) for method in ("random", "l1", "network-slimming")
+    ]
+    assert all(0.49 <= r["macs_left"] <= 0.5 for r in rows)
+    assert all(sum(r["epochs"].values()) == 2 for r in rows)
+    assert rows[2]["epochs"] == {"sparse": 1, "recover": 1}
+    assert all(r["verification"]["output_error"] < 1e-9 for r in rows)
+
+
+def test_all_methods_start_from_one_network_whose_digest_is_kept(
+    finished: tuple[CompareConfig, list[dict[str, Any]]],
+) -> None:
+    config, rows = finished
+
+    facts = json.loads((Path(config.output) / "base" / "facts.json").read_text())
+    assert {r["base_accuracy"] for r in rows} == {facts["accuracy"]}
+    assert facts["test_images"] == 80
+
+
+def test_a_finished_comparison_is_not_computed_again(
+    finished: tuple[CompareConfig, list[dict[str, Any]]],
+) -> None:
+    config, rows = finished
+    seen: list[str] = []
+
+    again = compare(
+        read_config(config.output),
+        executor=engine.EXECUTORS["serial"](),
+        on_event=lambda event, _: seen.append(event.kind),
+    )
+
+    assert again.rows == rows
+    assert seen == []
+
+
+def test_status_counts_jobs_by_method(
+    finished: tuple[CompareConfig, list[dict[str, Any]]],
+) -> None:
+    config, _ = finished
+
+    found = comparison_status(config.output)
+
+    assert (found.total, found.done, found.failed) == (6, 6, 0)
+    assert found.labels["l1"] == (2, 2, 0)
+
+
+def test_another_base_network_is_refused(tmp_path: Path) -> None:
+    config = quick(tmp_path, methods=("random",), seeds=1)
+    compare(config, executor=engine.EXECUTORS["serial"]())
+    other = load_model("digits_cnn", num_classes=10).model
+    source = {"spec": "digits_cnn", "kwargs": {"num_classes": 10}}
+    save_pretrained(other, tmp_path / "base", source=source)
+
+    with pytest.raises(CheckpointError, match="the base network is not the one"):
+        compare(config, executor=engine.EXECUTORS["serial"]())
+
+
+def test_other_settings_in_the_same_directory_are_refused(tmp_path: Path) -> None:
+    config = quick(tmp_path, methods=("random",), seeds=1)
+    compare(config, executor=engine.EXECUTORS["serial"]())
+
+    with pytest.raises(CheckpointError, match="batch_size"):
+        compare(dataclasses.replace(config, batch_size=32), executor=engine.EXECUTORS["serial"]())
+
+
+def test_a_method_that_cannot_work_fails_alone_and_says_what_would(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def make(num_classes=10, in_channels=1):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(),\n"
+        "                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))\n"
+    )
+    config = quick(
+        tmp_path / "study", model=f"{file}:make", methods=("l1", "network-slimming"), seeds=1
+    )
+
+    found = compare(config, executor=engine.EXECUTORS["serial"]())
+
+    assert [r["method"] for r in found.rows] == ["l1"]
+    assert "network-slimming" in found.failures[0]["job"]
+    assert "group-lasso" in found.failures[0]["error"]
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_and_ends_with_the_same_rows(
+    tmp_path: Path, finished: tuple[CompareConfig, list[dict[str, Any]]]
+) -> None:
+    _, rows = finished
+    config = quick(tmp_path / "killed")
+    code = (
+        "import json, sys; from sentei import engine; from sentei.compare import *;"
+        "config = CompareConfig.from_json(json.loads(sys.argv[1]));"
+        "compare(config, executor=engine.EXECUTORS['serial']())"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, json.dumps(config.as_json())])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        journal = Path(config.output) / "journal.jsonl"
+        if journal.exists() and journal.read_text().count('"result"') >= 2:
+            break
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+
+    found = compare(config, executor=engine.EXECUTORS["process"](workers=1, threads=1))
+
+    assert stable(found.rows) == stable(rows)
+
+
+def test_the_command_compares_shows_status_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "study"
+    arguments = [
+        *("compare", "digits_cnn", "-d", "digits", "-m", "l1", "-t", "macs=0.5", "--seeds", "1"),
+        *("--recipe", "short", "--train-images", "200", "--val-images", "50", "--base-epochs", "1"),
+        *("--test-images", "50", "--tolerance", "0.02", "--engine", "serial", "--json"),
+    ]
+    assert main([*arguments, "-o", str(directory)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [r["method"] for r in document["rows"]][-1] == "l1"
+    assert document["failures"] == []
+
+    assert main(["compare", "--status", str(directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == len(document["rows"])
+    assert main(["compare", "--resume", str(directory), "--engine", "serial", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == document["rows"]
+    assert load_pretrained(directory / "base") is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare"], "MODEL is missing; give it, or go on with a comparison: --resume DIR"),
+        (["compare", "digits_cnn", "-d", "digits"], "--methods is missing"),
+        (["compare", "digits_cnn", "-d", "digits", "-m", "l3"], "unknown method 'l3'"),
+        (["compare", "--status", "nowhere"], "nowhere"),
+        (
+            ["compare", "digits_cnn", "-d", "digits", "-m", "l1", "--engine", "serial",
+             "--workers", "2"],
+            "engine 'serial' has no workers; leave it out",
+        ),
+        (["compare", "digits_cnn", "-d", "digits", "-m", "l1", "--engine", "ry"], "'ray'"),
+    ],
+)  # fmt: skip
+def test_bad_commands_end_with_a_message_and_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in " ".join(error.split())
+    assert "Traceback" not in error
