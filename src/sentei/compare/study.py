@@ -20,7 +20,8 @@ from sentei.methods.task import Phase, Task
 from sentei.pipeline.config import fine_tune_recipe
 from sentei.pipeline.network import Network, load_network
 from sentei.pipeline.workshop import EVALUATION_BATCH
-from sentei.records import atomic_write_text
+from sentei.records import atomic_write_text, hardware
+from sentei.report.comparison_page import write_comparison
 from sentei.surgery.checkpoint import WEIGHTS_NAME, load_pretrained, save_pretrained
 from sentei.train import evaluate
 
@@ -92,7 +93,30 @@ def compare(
         )
         found = _collect(store, [job.key for job in jobs], base)
     atomic_write_text(directory / ROWS_NAME, json.dumps(dataclasses.asdict(found)) + "\n")
+    write_comparison(
+        directory / PAGE_NAME,
+        title=f"Methods on {config.model}, {config.data}",
+        rows=found.rows,
+        provenance=_provenance(config, base),
+        failures=found.failures,
+    )
     return found
+
+
+def _provenance(config: CompareConfig, base: dict[str, Any]) -> dict[str, str]:
+    """Return what the numbers of a comparison rest on, in words."""
+    machine = hardware()
+    recipes = {name: dataclasses.asdict(config.recipe(name)) for name in config.recipes}
+    return {
+        "sentei": __version__,
+        "base network": f"{base['accuracy']:.4f} on {base['test_images']} test images",
+        "SHA-256 of its weights": base["sha256"],
+        "SHA-256 of the data": base["data_digest"],
+        "settings": json.dumps(config.as_json()),
+        "recipes": json.dumps(recipes),
+        "machine": f"{machine.cpu}, {machine.num_cores} cores",
+        "libraries": ", ".join(f"{k} {v}" for k, v in machine.libraries.items()),
+    }
 
 
 def read_config(directory: Path | str) -> CompareConfig:

@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from sentei.records import RunRecord, atomic_write_text
 from sentei.report import formats
@@ -56,16 +57,28 @@ def render_report(records: Sequence[RunRecord], *, title: str | None = None) -> 
     """
     title = title or _title(records)
     facts = [derive(record) for record in records]
+    return document(title, _about(records), _content(records, facts), _data(records, facts))
+
+
+def document(title: str, about: ET.Element, content: Sequence[ET.Element], data: str) -> str:
+    """Return the text of one HTML file that asks for nothing from outside.
+
+    Args:
+        title: Of the page.
+        about: What stands below the title.
+        content: The sections.
+        data: Every number shown, as :func:`json_data` gives it.
+    """
     page = el(
         "html",
         _head(title),
         el(
             "body",
             el("a", "Skip to the content", href="#content", class_="skip"),
-            _header(title, records),
-            el("main", *_content(records, facts), id="content"),
+            el("header", el("p", "sentei report", class_="brand"), el("h1", title), about),
+            el("main", *content, id="content"),
             el("footer", el("p", "Made by sentei. Every number is in this file as JSON.")),
-            el("script", _data(records, facts), type="application/json", id="data"),
+            el("script", data, type="application/json", id="data"),
             el("script", _asset("page.js")),
         ),
         lang="en",
@@ -97,19 +110,14 @@ def _asset(name: str) -> str:
     return files("sentei.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _header(title: str, records: Sequence[RunRecord]) -> ET.Element:
+def _about(records: Sequence[RunRecord]) -> ET.Element:
     if len(records) == 1:
         record = records[0]
         about = el("p", f"{record.kind} on {record.data.name}, ", moment(record.created))
     else:
         about = el("p", f"{formats.plural(len(records), 'run')} compared")
     about.set("class", "about")
-    return el(
-        "header",
-        el("p", "sentei report", class_="brand"),
-        el("h1", title),
-        about,
-    )
+    return about
 
 
 def _content(records: Sequence[RunRecord], facts: Sequence[Facts]) -> list[ET.Element]:
@@ -126,11 +134,19 @@ def _content(records: Sequence[RunRecord], facts: Sequence[Facts]) -> list[ET.El
 
 
 def _data(records: Sequence[RunRecord], facts: Sequence[Facts]) -> str:
-    """Return the page's data as JSON that no HTML parser can mistake for markup."""
     runs = [
         {"record": json.loads(record.to_json()), "derived": dataclasses.asdict(derived)}
         for record, derived in zip(records, facts, strict=True)
     ]
-    words = json.dumps({"runs": runs}, allow_nan=False)
+    return json_data({"runs": runs})
+
+
+def json_data(value: Mapping[str, Any]) -> str:
+    """Return JSON that no HTML parser can mistake for markup.
+
+    Raises:
+        ValueError: it holds a value that JSON has not, such as NaN.
+    """
+    words = json.dumps(value, allow_nan=False)
     # "<" opens every dangerous sequence: </script, <!--, <script.
     return words.replace("<", "\\u003c")
