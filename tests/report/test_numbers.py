@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentei.records import GroupRecord
@@ -72,6 +72,7 @@ def test_log_scale_gives_equal_ratios_equal_room(values: list[float]) -> None:
 
 
 @given(st.lists(moderate, min_size=1, max_size=5), st.integers(2, 8))
+@example([421052631632.0], 2)
 def test_ticks_are_few_and_inside(values: list[float], most: int) -> None:
     scale = linear_scale(values)
 

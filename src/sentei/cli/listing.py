@@ -34,7 +34,7 @@ def list_names(kind: str | None = None, /) -> Answer:
     if kind == _METHODS:
         rows = methods.catalogue()
         return Answer(document=rows, shown=_tree(rows))
-    known = [*pipeline.catalog(), _METHODS]
+    known = [*pipeline.catalog(None), _METHODS]
     if kind is not None and kind not in known:
         raise UnknownNameError(f"there is no list of {kind!r}.{did_you_mean(kind, known)}")
     found = pipeline.catalog(kind)

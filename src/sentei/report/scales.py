@@ -44,9 +44,16 @@ class Scale:
             stride = max(1, math.ceil((last - first + 1) / most))
             return tuple(10.0**power for power in range(first, last + 1, stride))
         step = _round_step((self.high - self.low) / most)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        first, last = self._multiples(step)
+        while first > last:  # no multiple lies inside: the next smaller step
+            step = _round_step(0.4 * step)
+            first, last = self._multiples(step)
         # Rounding removes the tail that multiplying by 0.1 leaves: 3 * 0.1 is not 0.3.
         return tuple(round(i * step, 12 - math.floor(_log10(step))) for i in range(first, last + 1))
+
+    def _multiples(self, step: float) -> tuple[int, int]:
+        """Return the first and last multiple of ``step`` inside the scale."""
+        return math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
 
 
 def linear_scale(
