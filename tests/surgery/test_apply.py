@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sentei.errors import PlanError
 from sentei.graph import trace
 from sentei.surgery import Plan, apply, mask, plan_removal
+from sentei.surgery.apply import Slicer
 from tests.support import nets
 from tests.support.compare import assert_same, run, some_removal, tensors
 
@@ -533,6 +534,25 @@ def test_copy_that_fails_leaves_model_and_optimizer_as_they_were() -> None:
 
     torch.testing.assert_close(tensors(model), before, rtol=0, atol=0)
     torch.testing.assert_close(optimizer.state_dict(), state, rtol=0, atol=0)
+
+
+def test_in_place_needs_most_memory_before_anything_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = nets.case("plain")
+    plan = plain_plan(case)
+    before, cut = copy.deepcopy(tensors(case.model)), []
+
+    def too_large(_: Slicer, tensor: Tensor, name: str) -> Tensor:
+        cut.append(name)
+        raise MemoryError(f"no room for {tensor.numel()} elements")
+
+    monkeypatch.setattr(Slicer, "cut", too_large)
+    with pytest.raises(MemoryError, match="no room for 432 elements"):
+        apply(plan, case.model, in_place=True)
+
+    assert cut == ["conv2.weight"]  # 8 x 6 x 3 x 3, the largest of all
+    torch.testing.assert_close(tensors(case.model), before, rtol=0, atol=0)
 
 
 def test_history_notes_every_removal() -> None:

@@ -90,6 +90,47 @@ def test_unequal_rows_are_refused(removed: list[int]) -> None:
         plan_removal(graph_of("grouped"), {"enter": removed})
 
 
+@pytest.mark.parametrize("removed", [[], [0, 4], [1, 2, 4, 7]])
+def test_a_mask_gives_the_plan_of_its_removal(removed: list[int]) -> None:
+    graph = graph_of("grouped")
+    keep = graph.keep({"enter": removed})
+
+    plan = plan_keep(graph, keep)
+
+    assert plan.removed == plan_removal(graph, {"enter": removed}).removed
+    assert plan.keep.tolist() == keep.tolist()
+
+
+@pytest.mark.parametrize("removed", [[0], [0, 1, 4], [0, 1, 2, 3]])
+def test_a_mask_that_leaves_unequal_rows_is_refused(removed: list[int]) -> None:
+    graph = graph_of("grouped")
+    keep = np.ones(graph.num_channels, dtype=np.bool_)
+    keep[graph["enter"].first + np.array(removed)] = False
+
+    with pytest.raises(PlanError, match="enter: 2 rows of channels must keep equally many"):
+        plan_keep(graph, keep)
+
+
+def test_a_mask_that_leaves_nothing_of_a_group_is_refused(graph: Graph) -> None:
+    keep = np.arange(14) < 6
+
+    with pytest.raises(PlanError, match="conv2: the plan removes all 8 channels"):
+        plan_keep(graph, keep)
+
+
+def test_a_mask_of_another_graph_is_refused(graph: Graph) -> None:
+    with pytest.raises(PlanError, match=r"the mask has shape \[13\]; expected one .* 14 channels"):
+        plan_keep(graph, np.ones(13, dtype=np.bool_))
+
+
+def test_a_plan_does_not_follow_the_mask_it_was_made_of(graph: Graph) -> None:
+    keep = np.ones(14, dtype=np.bool_)
+    plan = plan_keep(graph, keep)
+    keep[0] = False
+
+    assert plan.keep.all()
+
+
 def test_misspelt_group_is_answered_with_the_right_one(graph: Graph) -> None:
     with pytest.raises(UnknownNameError, match=r"no group 'conv3'\..*conv"):
         plan_removal(graph, {"conv3": [0]})

@@ -24,7 +24,7 @@ from sentei.criteria import Scores
 from sentei.criteria.base import FloatArray
 from sentei.errors import BudgetError, PruningError
 from sentei.graph import Graph
-from sentei.graph.groups import lowest_first
+from sentei.graph.groups import lowest
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.surgery import Plan, plan_keep
 
@@ -146,7 +146,7 @@ def plan_widths(graph: Graph, scores: Scores, widths: IntArray) -> Plan:
     keep = np.ones(graph.num_channels, dtype=np.bool_)
     for group, own, width in zip(graph.groups, values, widths.tolist(), strict=True):
         gone = (group.width - width) // group.num_rows
-        keep[group.first + lowest_first(group, own)[:, :gone]] = False
+        keep[group.first + lowest(group, own, gone)] = False
     return plan_keep(graph, keep)
 
 
@@ -202,15 +202,17 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
 
 def _fitting(graph: Graph, scores: Scores) -> list[FloatArray]:
     """Return the scores in the order of the groups, checked."""
-    values = []
-    for group in graph.groups:
-        own = np.asarray(scores.by_group.get(group.name, np.empty(0)), dtype=np.float64)
-        if own.shape != (group.width,) or not np.isfinite(own).all():
+    values = [
+        np.asarray(scores.by_group.get(g.name, np.empty(0)), dtype=np.float64) for g in graph.groups
+    ]
+    # One look at all of them: most are finite, and a call a group would take longer.
+    fit = bool(np.isfinite(np.concatenate([np.empty(0), *(v.ravel() for v in values)])).all())
+    for group, own in zip(graph.groups, values, strict=True):
+        if own.shape != (group.width,) or not (fit or np.isfinite(own).all()):
             raise PruningError(
                 f"group {group.name}: scores have shape {list(own.shape)}; expected "
                 f"{group.width} finite numbers; score the graph you plan for"
             )
-        values.append(own)
     return values
 
 

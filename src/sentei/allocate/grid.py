@@ -88,10 +88,13 @@ def check_widths(graph: Graph, widths: IntArray) -> None:
             f"widths have shape {list(widths.shape)}; expected one for each of the "
             f"{len(graph.groups)} groups"
         )
-    for group, width in zip(graph.groups, widths.tolist(), strict=True):
-        if not group.smallest <= width <= group.width or width % group.num_rows:
-            rows = f", a multiple of {group.num_rows}" if group.num_rows > 1 else ""
-            raise PruningError(
-                f"{group.name}: width {width} is not possible; choose one from {group.smallest} "
-                f"to {group.width}{rows}"
-            )
+    rows = graph.num_rows
+    impossible = (widths < rows) | (widths > graph.widths) | (widths % rows != 0)
+    if impossible.any():
+        index = int(np.argmax(impossible))
+        group = graph.groups[index]
+        multiple = f", a multiple of {group.num_rows}" if group.num_rows > 1 else ""
+        raise PruningError(
+            f"{group.name}: width {widths[index]} is not possible; choose one from "
+            f"{group.smallest} to {group.width}{multiple}"
+        )

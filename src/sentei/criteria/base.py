@@ -5,11 +5,11 @@ Shapes: C = channels of all groups; F = elements a channel of one group owns in 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, auto
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -18,13 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from sentei.errors import PruningError
-from sentei.graph import Graph, Group, Member
+from sentei.graph import Graph, Group, Member, Slice
 from sentei.graph.capture import Recording, Ref
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.registry import Registry
 
 FloatArray = npt.NDArray[np.float64]
 Reduction = Literal["mean", "sum", "max", "first", "prod"]
+Elements = Callable[..., Tensor]
+"""From a parameter, and its gradient if there are gradients, one number for every element, of its
+shape; it must not look at one element to number another."""
+
+_PIECE = 1 << 19  # elements that are worked on at once
 
 
 class Needs(Flag):
@@ -54,21 +59,6 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Slice:
-    """What the channels own in one dimension of one parameter.
-
-    Attributes:
-        tensor: First name of the parameter.
-        dims: The dimension, or (0, 1) for the inputs of a grouped convolution.
-        channels: Channel of every position along ``dims``, -1 = owned by none.
-    """
-
-    tensor: str
-    dims: tuple[int, ...]
-    channels: IntArray
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
     """Everything a criterion may look at.
 
@@ -91,14 +81,7 @@ class Evidence:
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
         """All slices of all parameters: weights, scales and shifts."""
-        found = []
-        for name in self.parameters:
-            layout = self.graph.layouts[name]
-            pairs = [((dim,), channels) for dim, channels in enumerate(layout.dims)]
-            for dims, channels in (*pairs, ((0, 1), layout.inner)):
-                if channels is not None:
-                    found.append(Slice(tensor=name, dims=dims, channels=channels))
-        return tuple(found)
+        return tuple(s for s in self.graph.slices if s.tensor in self.parameters)
 
     @cached_property
     def norms(self) -> Mapping[str, str | None]:
@@ -177,8 +160,8 @@ def check_reduction(reduction: str) -> None:
 
 def reduce_slices(
     evidence: Evidence,
-    slices: Iterable[Slice],
-    elements: Callable[[str], Tensor],
+    slices: Sequence[Slice],
+    elements: Elements,
     *,
     reduction: Reduction,
     missing: str,
@@ -187,38 +170,46 @@ def reduce_slices(
     """Return for every channel its slices' numbers reduced to one, shape [C].
 
     Args:
-        evidence: The graph that numbers the channels.
-        slices: The slices that count. Those that own nothing of a channel do not count for it.
-        elements: From the name of a parameter, one number for every element of it, of its shape;
-            they are added over what a channel owns in a slice.
+        evidence: The graph that numbers the channels, and the parameters.
+        slices: The slices that count, those of a parameter next to each other. Those that own
+            nothing of a channel do not count for it.
+        elements: What is added over what a channel owns in a slice.
         reduction: How slices become one; ``first`` takes the first slice in the order of the
             model's parameters, mostly the one that produces the channel.
         missing: What a group lacks that no slice reaches, and what to do, for the message.
-        finish: Applied to the sums of each slice, shape [C].
+        finish: Applied to the sums, element by element.
 
     Raises:
         PruningError: A channel has no slice.
     """
-    elements = lru_cache(maxsize=1)(elements)  # the slices of a parameter follow one another
-    total = np.full(evidence.graph.num_channels, 1.0 if reduction == "prod" else 0.0)
-    count = np.zeros(len(total))
-    for part in slices:
-        owned = np.bincount(part.channels[part.channels >= 0], minlength=len(total)) > 0
-        new = finish(per_channel(evidence, part, elements(part.tensor)))[owned]
-        total[owned] = _combine(reduction, total[owned], new, count[owned] == 0)
-        count[owned] += 1
+    owners, sums = owned_sums(evidence, slices, elements)
+    num_channels = evidence.graph.num_channels
+    count = np.bincount(owners, minlength=num_channels)
     require(evidence.graph, count > 0, missing)
+    total = _reduced(reduction, owners, finish(sums), num_channels)
     return total / count if reduction == "mean" else total
 
 
-def _combine(
-    reduction: Reduction, total: FloatArray, new: FloatArray, is_first: BoolArray
+def _reduced(
+    reduction: Reduction, owners: IntArray, values: FloatArray, num_channels: int
 ) -> FloatArray:
-    if reduction == "max":
-        return np.where(is_first, new, np.maximum(total, new))
-    if reduction == "first":
-        return np.where(is_first, new, total)
-    return total * new if reduction == "prod" else total + new
+    """Return the values of every channel, in the order given, as one; means as their sum."""
+    if reduction in ("mean", "sum"):
+        return totals(owners, values, num_channels)
+    total = np.full(num_channels, 1.0 if reduction == "prod" else -np.inf)
+    if reduction == "prod":
+        np.multiply.at(total, owners, values)
+    elif reduction == "max":
+        np.maximum.at(total, owners, values)
+    else:
+        total[owners[::-1]] = values[::-1]
+    return total
+
+
+def totals(owners: IntArray, values: FloatArray, num_channels: int) -> FloatArray:
+    """Return the values of every channel added in the order given, shape [num_channels]."""
+    found = np.bincount(owners, weights=values, minlength=num_channels)
+    return found.astype(np.float64, copy=False)
 
 
 def require(graph: Graph, found: BoolArray, missing: str) -> None:
@@ -238,32 +229,84 @@ def require(graph: Graph, found: BoolArray, missing: str) -> None:
         raise PruningError(f"group {lacking[0]}{more}: {missing}")
 
 
-def per_channel(evidence: Evidence, part: Slice, elements: Tensor) -> FloatArray:
-    """Return the sums of ``elements`` over what every channel owns, shape [C]: one scatter-add.
+def owned_sums(
+    evidence: Evidence, slices: Sequence[Slice], elements: Elements
+) -> tuple[IntArray, FloatArray]:
+    """Return the sums of elements over what every channel owns in every slice.
 
     Args:
-        evidence: The graph that numbers the channels.
-        part: The slice.
-        elements: One number for every element of the slice's parameter, of its shape.
+        evidence: Holds the parameters, and their gradients if it needs them.
+        slices: The slices, those of a parameter next to each other.
+        elements: What to add up for every element.
+
+    Returns:
+        Slice by slice the channels that own something in it, and their sums, both [S].
     """
-    positions = elements
+    along = _Along(evidence, elements)
+    positions = [along(part) for part in slices]
+    values = torch.cat([torch.empty(0), *positions]).to(torch.float64).numpy()
+    # One scatter-add for all: each slice has a run of places, the last for what nobody owns.
+    none = np.empty(0, dtype=np.int64)
+    runs = np.array([len(part.owners) + 1 for part in slices], dtype=np.int64)
+    places = np.concatenate([none, *(part.places for part in slices)])
+    places += np.repeat(np.cumsum(runs) - runs, [len(part.places) for part in slices])
+    sums = np.bincount(places, weights=values, minlength=int(runs.sum()))
+    owners = np.concatenate([none, *(part.owners for part in slices)])
+    return owners, np.delete(sums, np.cumsum(runs) - 1)
+
+
+class _Along:
+    """Sums of elements over all but the dimensions of a slice, flat, on the CPU.
+
+    Args:
+        evidence: Holds the parameters, and their gradients if it needs them.
+        elements: What to add up for every element.
+    """
+
+    def __init__(self, evidence: Evidence, elements: Elements) -> None:
+        self._evidence = evidence
+        self._elements = elements
+        self._last = "", torch.empty(0)
+
+    def __call__(self, part: Slice) -> Tensor:
+        """Return the sums, shape [positions]."""
+        parameter = self._evidence.parameters[part.tensor]
+        if parameter.numel() > _PIECE:
+            return self._by_pieces(part)
+        if self._last[0] != part.tensor:  # the slices of a parameter follow one another
+            self._last = part.tensor, self._elements(*self._tensors(part.tensor))
+        return _summed(self._last[1], part.dims)
+
+    def _tensors(self, name: str) -> list[Tensor]:
+        """Return a parameter, followed by its gradient if there are gradients."""
+        sources = (self._evidence.parameters, self._evidence.gradients)
+        return [source[name] for source in sources if source]
+
+    def _by_pieces(self, part: Slice) -> Tensor:
+        """Go through a parameter piece by piece, as new memory costs more than what is done in it.
+
+        Every position is in one piece, where its sum is taken in the same order as in the whole:
+        vector instructions treat columns alike by 64 at most.
+        """
+        tensors, dim = self._tensors(part.tensor), part.dims[0]
+        positions = _PIECE * tensors[0].shape[dim] // tensors[0].numel()
+        pieces = zip(*(t.split(max(64, positions // 64 * 64), dim) for t in tensors), strict=True)
+        return torch.cat([_summed(self._elements(*piece), part.dims) for piece in pieces])
+
+
+def _summed(elements: Tensor, dims: tuple[int, ...]) -> Tensor:
     # From the outermost dimension in: summing rows of memory is several times faster than
     # striding through them.
-    for dim in (d for d in range(elements.dim()) if d not in part.dims):
-        positions = positions.sum(dim, keepdim=True)
-    values = positions.to(device="cpu", dtype=torch.float64).numpy().reshape(part.channels.shape)
-    own = part.channels >= 0
-    num_channels = evidence.graph.num_channels
-    sums: FloatArray = np.bincount(
-        part.channels[own], weights=values[own], minlength=num_channels
-    ).astype(np.float64, copy=False)
-    return sums
+    for dim, size in enumerate(elements.shape):
+        if size > 1 and dim not in dims:
+            elements = elements.sum(dim, keepdim=True)
+    return elements.flatten().cpu()
 
 
-def products(evidence: Evidence, tensor: str) -> Tensor:
-    """Return weight times gradient of every element of a parameter, of its shape, float64."""
+def products(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Return weight times gradient of every element, float64."""
     # In float64: signs cancel in sums, and what float32 rounds off does not come back.
-    return evidence.parameters[tensor].double() * evidence.gradients[tensor]
+    return weight.double() * gradient
 
 
 def weights_CF(group: Group, member: Member, tensor: Tensor) -> Tensor:

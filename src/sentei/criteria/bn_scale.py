@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from sentei.criteria.base import (
     CRITERIA,
     Criterion,
@@ -52,7 +54,7 @@ class BnScale(Criterion):
         return reduce_slices(
             evidence,
             [s for s in evidence.slices if s.tensor in evidence.norms],
-            lambda tensor: evidence.parameters[tensor].abs(),
+            torch.abs,
             reduction=self.reduction,
             missing="no norm with a scale acts on it; score with 'l1', or protect the group",
         )

@@ -20,7 +20,7 @@ from sentei.criteria.base import (
 )
 from sentei.criteria.vectors import require_weights, weight_members
 from sentei.graph import Graph, Group
-from sentei.graph.groups import lowest_first
+from sentei.graph.groups import lowest
 from sentei.index.atoms import IntArray
 
 _REDUCE: Mapping[Reduction, Callable[[FloatArray], FloatArray]] = {
@@ -98,7 +98,7 @@ class GreedyMagnitude(Criterion):
             scores[group.first : group.first + group.width] = own
             # What floating point takes from 0.3 * 10 must not take a channel.
             num_gone = int(ratios[group.index] * (group.width // group.num_rows) + 1e-9)
-            _drop(evidence, group, lowest_first(group, own)[:, :num_gone].ravel(), left)
+            _drop(evidence, group, lowest(group, own, num_gone), left)
         return scores
 
     def _ratios(self, graph: Graph) -> list[float]:

@@ -56,7 +56,7 @@ class Lamp(Criterion):
         sizes = reduce_slices(
             evidence,
             evidence.weights,
-            lambda tensor: evidence.parameters[tensor].double().square(),
+            lambda weight: weight.double().square(),
             reduction=self.reduction,
             missing="it owns no weights to measure; protect it, or score with 'random'",
         )

@@ -53,24 +53,19 @@ class Magnitude(Criterion):
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Return the reduced sums, shape [C], in the unit of the weights to the power p."""
-
-        def powers(tensor: str) -> Tensor:
-            weight = evidence.parameters[tensor]
-            return _power(weight.to(torch.promote_types(weight.dtype, torch.float32)), self.p)
-
         return reduce_slices(
             evidence,
             evidence.weights,
-            powers,
+            self._powers,
             reduction=self.reduction,
             missing="it owns no weights to measure; protect it, or score with 'random'",
         )
 
-
-def _power(weight: Tensor, p: float) -> Tensor:
-    if p == 2:
-        return weight.square()
-    return weight.abs() if p == 1 else weight.abs() ** p
+    def _powers(self, weight: Tensor) -> Tensor:
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        if self.p == 2:
+            return weight.square()
+        return weight.abs() if self.p == 1 else weight.abs() ** self.p
 
 
 CRITERIA.register("l1")(Magnitude)

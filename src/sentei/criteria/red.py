@@ -64,15 +64,16 @@ class Red(Criterion):
     def score(self, evidence: Evidence) -> FloatArray:
         """Return the distances, shape [C], in the unit of the weights."""
 
-        def squares(tensor: str) -> Tensor:
-            return evidence.parameters[tensor].double().square()
-
         @cache
         def rounded(tensor: str) -> Tensor:
             return _round_to_modes(evidence.parameters[tensor], self.bandwidth)
 
         lengths = reduce_slices(
-            evidence, evidence.weights, squares, reduction="sum", missing=NO_WEIGHTS
+            evidence,
+            evidence.weights,
+            lambda weight: weight.double().square(),
+            reduction="sum",
+            missing=NO_WEIGHTS,
         )
         return join(
             _merges(distances(gram(evidence, g, rounded)), lengths[g.first : g.first + g.width])

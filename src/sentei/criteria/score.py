@@ -1,5 +1,6 @@
 """Score: a graph, a criterion and, if it needs them, batches in; one number a channel out."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs
 from sentei.errors import DataError, PruningError
 from sentei.graph import Graph
-from sentei.graph.capture import named_tensors
+from sentei.graph.capture import find_tensor, walk
 from sentei.graph.trace import retrace
 from sentei.train.checks import check_batch, check_outputs, preserve_modes
 
@@ -104,11 +105,11 @@ def owned_parameters(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
     Raises:
         PruningError: A tensor is missing, or not of the shape that was traced.
     """
-    tensors = {name: (t, kind) for name, t, kind in named_tensors(model)}
+    modules = dict(walk(model))
     found = {}
     for name, layout in graph.layouts.items():
-        tensor, kind = tensors.get(name, (None, ""))
-        if tensor is None or tuple(tensor.shape) != layout.shape:
+        tensor, kind = find_tensor(modules, name)
+        if tensor is None or tensor.shape != layout.shape:
             shape = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
             raise PruningError(
                 f"{name}: the graph was traced with shape {layout.shape}, in this model it {shape}; "
@@ -127,7 +128,7 @@ def _check_finite(parameters: Mapping[str, Tensor]) -> None:
     for name, tensor in parameters.items():
         values = tensor.detach()
         # A sum is finite only if every element is; the count is taken where it is not.
-        if not bool(values.sum().isfinite()):
+        if not math.isfinite(values.sum().item()):
             bad = int((~values.isfinite()).sum())
             if bad:
                 raise PruningError(
@@ -142,17 +143,16 @@ def split_by_group(graph: Graph, name: str, values: FloatArray) -> dict[str, Flo
     Raises:
         PruningError: A score is not finite.
     """
-    found = {}
-    for group in graph.groups:
-        own = np.array(values[group.first : group.first + group.width], dtype=np.float64)
-        bad = int((~np.isfinite(own)).sum())
-        if bad:
-            raise PruningError(
-                f"group {group.name}: criterion {name!r} gives {bad} of {group.width} channels a "
-                "score that is not finite; use larger batches, or another criterion"
-            )
-        found[group.name] = own
-    return found
+    own = {g.name: values[g.first : g.first + g.width].astype(np.float64) for g in graph.groups}
+    if not np.isfinite(values).all():
+        for group in graph.groups:
+            bad = int((~np.isfinite(own[group.name])).sum())
+            if bad:
+                raise PruningError(
+                    f"group {group.name}: criterion {name!r} gives {bad} of {group.width} channels "
+                    "a score that is not finite; use larger batches, or another criterion"
+                )
+    return own
 
 
 # Watching the model run ------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """First-order estimate of the change of the loss, on weights."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -61,7 +60,7 @@ class Taylor(Criterion):
         return reduce_slices(
             evidence,
             evidence.slices,
-            partial(products, evidence),
+            products,
             reduction=self.reduction,
             missing="it owns no parameters; protect it, or score with 'random'",
             finish=np.square,

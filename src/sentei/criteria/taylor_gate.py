@@ -11,13 +11,14 @@ from sentei.criteria.base import (
     Evidence,
     FloatArray,
     Needs,
-    Slice,
     Source,
-    per_channel,
+    owned_sums,
     produced_dims,
     products,
     require,
+    totals,
 )
+from sentei.graph import Slice
 from sentei.index.atoms import BoolArray
 
 
@@ -76,9 +77,6 @@ class TaylorGate(Criterion):
 
 def _add(evidence: Evidence, slices: list[Slice]) -> tuple[FloatArray, BoolArray]:
     """Return the added derivatives of every channel, and which channels the slices own."""
-    total = np.zeros(evidence.graph.num_channels)
-    found = np.zeros(len(total), dtype=np.bool_)
-    for part in slices:
-        total += per_channel(evidence, part, products(evidence, part.tensor))
-        found[part.channels[part.channels >= 0]] = True
-    return total, found
+    owners, sums = owned_sums(evidence, slices, products)
+    num_channels = evidence.graph.num_channels
+    return totals(owners, sums, num_channels), np.bincount(owners, minlength=num_channels) > 0

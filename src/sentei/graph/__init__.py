@@ -1,6 +1,6 @@
 """What goes together: capture a model, follow its channels, group them."""
 
-from sentei.graph.groups import Graph, Group, Layout, Member, kept
+from sentei.graph.groups import Graph, Group, Layout, Member, Slice, kept
 from sentei.graph.trace import trace
 
-__all__ = ["Graph", "Group", "Layout", "Member", "kept", "trace"]
+__all__ = ["Graph", "Group", "Layout", "Member", "Slice", "kept", "trace"]

@@ -475,22 +475,49 @@ def _taint(model: nn.Module, log: SizeLog) -> None:
                 vars(module)[key] = type(value)(items)
 
 
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Kind]]:
-    """Yield ``(name, tensor, kind)`` of every parameter and buffer, shared ones once a name.
+def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the path and the module of every module, shared ones once a path.
 
-    In the order of the modules; torch's own iterators walk the tree once for each kind, slowly.
+    In the order of the modules; torch's own iterators are several times slower.
     """
     stack: list[tuple[str, nn.Module]] = [("", model)]
     while stack:
-        prefix, module = stack.pop()
+        path, module = stack.pop()
+        yield path, module
+        if module._modules:
+            prefix = f"{path}." if path else ""
+            children = [(prefix + n, m) for n, m in module._modules.items() if m is not None]
+            stack.extend(reversed(children))
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Kind]]:
+    """Yield ``(name, tensor, kind)`` of every parameter and buffer, shared ones once a name.
+
+    In the order of the modules, parameters of each first.
+    """
+    for path, module in walk(model):
+        prefix = f"{path}." if path else ""
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 yield prefix + name, parameter, "param"
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 yield prefix + name, buffer, "buffer"
-        children = [(f"{prefix}{n}.", m) for n, m in module._modules.items() if m is not None]
-        stack.extend(reversed(children))
+
+
+def find_tensor(modules: Mapping[str, nn.Module], name: str) -> tuple[Tensor | None, Kind]:
+    """Return a parameter or buffer by name, None if there is none, and which of the two it is.
+
+    Args:
+        modules: By path, see :func:`walk`.
+        name: As of :func:`named_tensors`.
+    """
+    path, _, own = name.rpartition(".")
+    module = modules.get(path)
+    if module is None:
+        return None, "buffer"
+    parameter = module._parameters.get(own)
+    return (module._buffers.get(own), "buffer") if parameter is None else (parameter, "param")
 
 
 def _shadow(model: nn.Module, *, real: bool) -> tuple[nn.Module, dict[int, Tensor]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from sentei.errors import PlanError, UnknownNameError
 from sentei.graph.capture import Recording
+from sentei.graph.positions import Place, Positions
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.registry import did_you_mean
 
@@ -73,6 +74,32 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Slice:
+    """What the channels of all groups own in one dimension of one parameter or buffer.
+
+    Attributes:
+        tensor: Its first name.
+        dims: The dimension, or (0, 1) for the inputs of a grouped convolution.
+        channels: Channel of every position along ``dims``, -1 = owned by none.
+    """
+
+    tensor: str
+    dims: tuple[int, ...]
+    channels: IntArray
+
+    @cached_property
+    def owners(self) -> IntArray:
+        """The channels that own something, ascending, shape [owners]."""
+        return np.unique(self.channels[self.channels >= 0])
+
+    @cached_property
+    def places(self) -> IntArray:
+        """For every position the place of its channel in ``owners``, past its end if none's."""
+        flat = self.channels.ravel()
+        return np.where(flat < 0, len(self.owners), np.searchsorted(self.owners, flat))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
     """Channels that can be removed one by one (or row by row), and every slice they own.
 
@@ -92,7 +119,7 @@ class Group:
     rows: IntArray | None
     first: int
 
-    @property
+    @cached_property
     def num_rows(self) -> int:
         """Number of rows that must keep equally many channels; 1 if there is no such rule."""
         return 1 if self.rows is None else int(self.rows.max()) + 1
@@ -166,7 +193,7 @@ class Graph:
 
     groups: tuple[Group, ...]
     layouts: Mapping[str, Layout]
-    attributes: Mapping[tuple[str, str, int], IntArray]
+    attributes: Mapping[Place, IntArray]
     frozen: Mapping[str, tuple[str, ...]]
     values: Mapping[int, tuple[IntArray | None, ...]] = field(repr=False)
     recording: Recording = field(repr=False)
@@ -179,7 +206,7 @@ class Graph:
         """Groups by name."""
         return {g.name: g for g in self.groups}
 
-    @property
+    @cached_property
     def num_channels(self) -> int:
         """Number of channels of all groups."""
         return sum(g.width for g in self.groups)
@@ -188,6 +215,35 @@ class Graph:
     def widths(self) -> IntArray:
         """Widths of all groups, shape [groups]."""
         return np.array([g.width for g in self.groups], dtype=np.int64)
+
+    @cached_property
+    def slices(self) -> tuple[Slice, ...]:
+        """What channels own, dimension by dimension of every tensor in ``layouts``."""
+        found = []
+        for name, layout in self.layouts.items():
+            pairs = [((dim,), channels) for dim, channels in enumerate(layout.dims)]
+            for dims, channels in (*pairs, ((0, 1), layout.inner)):
+                if channels is not None:
+                    found.append(Slice(tensor=name, dims=dims, channels=channels))
+        return tuple(found)
+
+    @cached_property
+    def positions(self) -> Positions:
+        """The positions of all tensors and attributes, for many plans."""
+        dims = {name: layout.dims for name, layout in self.layouts.items()}
+        return Positions.of(dims, self.attributes)
+
+    @cached_property
+    def num_rows(self) -> IntArray:
+        """Numbers of rows of all groups, shape [groups]."""
+        return np.array([g.num_rows for g in self.groups], dtype=np.int64)
+
+    @cached_property
+    def _row_of_channel(self) -> IntArray:
+        """Row of every channel, those of all groups numbered through, shape [channels]."""
+        own = [np.zeros(g.width, dtype=np.int64) if g.rows is None else g.rows for g in self.groups]
+        before = np.cumsum(self.num_rows) - self.num_rows
+        return np.concatenate([*own, np.empty(0, dtype=np.int64)]) + np.repeat(before, self.widths)
 
     def __getitem__(self, name: str) -> Group:
         """Return a group by name.
@@ -229,6 +285,30 @@ class Graph:
             mask[group.first + np.asarray(indices, dtype=np.int64)] = False
         return mask
 
+    def check(self, keep: BoolArray) -> None:
+        """Refuse a mask over the channels of all groups that some group cannot bear.
+
+        Args:
+            keep: Which channels stay, shape [num_channels], True = keep.
+
+        Raises:
+            PlanError: The mask has another shape, nothing is left of a group, or rows are unequal.
+        """
+        if keep.shape != (self.num_channels,):
+            raise PlanError(
+                f"the mask has shape {list(keep.shape)}; expected one entry for each of the "
+                f"{self.num_channels} channels"
+            )
+        if not self.groups:
+            return
+        left = np.bincount(self._row_of_channel[keep], minlength=int(self.num_rows.sum()))
+        firsts = np.cumsum(self.num_rows) - self.num_rows
+        least = np.minimum.reduceat(left, firsts)
+        unequal = (least == 0) | (least != np.maximum.reduceat(left, firsts))
+        for group in (self.groups[i] for i in np.flatnonzero(unequal)):
+            removed = np.flatnonzero(~keep[group.first : group.first + group.width]).tolist()
+            group.check(removed)
+
     def __str__(self) -> str:
         lines = [f"{len(self.groups)} groups, {self.num_channels} channels"]
         lines += [
@@ -249,5 +329,24 @@ def lowest_first(group: Group, scores: npt.NDArray[np.float64]) -> IntArray:
 
     Equal scores go in the order of the channels.
     """
-    rows = np.zeros(group.width, dtype=np.int64) if group.rows is None else group.rows
-    return np.lexsort((scores, rows)).reshape(group.num_rows, -1)
+    if group.rows is None:
+        return np.argsort(scores, kind="stable")[None]
+    return np.lexsort((scores, group.rows)).reshape(group.num_rows, -1)
+
+
+def lowest(group: Group, scores: npt.NDArray[np.float64], count: int) -> IntArray:
+    """Return the channels of the lowest scores of each row, in no order, shape [rows * count].
+
+    Equal scores count in the order of the channels.
+
+    Args:
+        group: The group.
+        scores: Of its channels, shape [width].
+        count: How many of each row.
+    """
+    if group.rows is None and 0 < count < group.width:
+        # Without sorting the rest; only a limit that several share needs the order.
+        found = np.argpartition(scores, count - 1)[:count]
+        if np.count_nonzero(scores == scores[found[-1]]) == 1:
+            return found
+    return lowest_first(group, scores)[:, :count].ravel()

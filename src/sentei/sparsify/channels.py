@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.base import Evidence, FloatArray, Slice, require
+from sentei.criteria.base import Evidence, FloatArray, require
 from sentei.criteria.score import owned_parameters
-from sentei.graph import Graph
+from sentei.graph import Graph, Slice
 from sentei.index.atoms import BoolArray
 
 

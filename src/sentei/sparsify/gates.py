@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from sentei.criteria.base import Evidence, Slice
+from sentei.criteria.base import Evidence
 from sentei.errors import PruningError
+from sentei.graph import Slice
 from sentei.sparsify.channels import broadcast_index, expand
 from sentei.sparsify.wiring import gate_slices
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from sentei.allocate import plan_widths
 from sentei.allocate.grid import make_grid
 from sentei.allocate.path import Path, ascending_scores
-from sentei.criteria.base import Evidence, FloatArray, Slice, Source, produced_dims
+from sentei.criteria.base import Evidence, FloatArray, Source, produced_dims
 from sentei.criteria.score import Scores, split_by_group
 from sentei.errors import PruningError
+from sentei.graph import Slice
 from sentei.index.atoms import BoolArray
 from sentei.sparsify.base import (
     SPARSIFIERS,

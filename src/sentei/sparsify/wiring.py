@@ -6,8 +6,9 @@ from typing import cast
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sentei.criteria.base import Evidence, Slice, parameter_name, produced_dims, require
+from sentei.criteria.base import Evidence, parameter_name, produced_dims, require
 from sentei.errors import PruningError
+from sentei.graph import Slice
 from sentei.graph.analysis import refs
 from sentei.graph.capture import Op, Recording, Ref
 from sentei.sparsify.channels import norm_scales, owned_by

@@ -1,34 +1,25 @@
 """Apply: a plan and a model in, a new, smaller, ordinary module out."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sentei.errors import PlanError
 from sentei.graph import Layout
-from sentei.graph.capture import named_tensors
-from sentei.index.atoms import BoolArray, IntArray
+from sentei.graph.capture import find_tensor, named_tensors, walk
+from sentei.graph.positions import Place
+from sentei.index.atoms import IntArray
 from sentei.surgery.plan import Plan
+from sentei.surgery.sizes import state_sizes
 
-# An integer attribute: path of the module, name, item of a tuple or list (else -1).
-_Place = tuple[str, str, int]
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
-# Attributes that state the sizes of the weight, dimension by dimension.
-_SIZES_OF_WEIGHTS: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
-    (nn.Linear, ("out_features", "in_features")),
-    (nn.Bilinear, ("out_features", "in1_features", "in2_features")),
-    (_NormBase, ("num_features",)),
-    (nn.GroupNorm, ("num_channels",)),
-    (nn.Embedding, ("num_embeddings", "embedding_dim")),
-    (nn.EmbeddingBag, ("num_embeddings", "embedding_dim")),
-    (nn.PReLU, ("num_parameters",)),
-)
+_Modules = Mapping[str, nn.Module]
+_Fitted = Sequence[tuple[Tensor, str]]
 
 
 def apply(
@@ -54,21 +45,21 @@ def apply(
         PlanError: The model's tensors do not have the shapes of the traced model, or the
             optimizer's state cannot be sliced. Nothing has been changed then.
     """
-    changes = _changes(plan)
-    _check(plan, model, changes)
+    slicer = Slicer(plan)
+    changes = slicer.changes()
+    modules = dict(walk(model))
+    fitted = _fit(plan, modules)
+    _check_attributes(plan, modules, changes)
     # Inference mode would make tensors that can never be trained.
     with torch.inference_mode(mode=False):
-        sliced = _slice_all(plan, model)
-        state = _sliced_state(plan, model, optimizer)
+        state = _sliced_state(plan, model, optimizer, slicer)
         if in_place:
             small = model
-            for tensor, (new, grad) in sliced.items():
-                tensor.grad = None
-                tensor.data = new
-                tensor.grad = grad
+            _shrink(fitted, slicer)
         else:
-            small = copy.deepcopy(model, _replacements(model, sliced))
-    _set_attributes(small, changes)
+            small = copy.deepcopy(model, _replacements(model, fitted, slicer))
+            modules = dict(walk(small))
+    _set_attributes(modules, changes)
     if optimizer is not None:
         _exchange(optimizer, model, small, state)
     _append_history(plan, small, changes)
@@ -76,36 +67,45 @@ def apply(
 
 
 class Slicer:
-    """Cuts tensors down to what stays under one plan; positions are worked out once a layout.
+    """Cuts tensors down to what stays under one plan.
 
     Args:
-        keep: Which channels of all groups stay, shape [channels], True = keep.
+        plan: The plan.
     """
 
-    def __init__(self, keep: BoolArray) -> None:
-        self._keep = np.append(keep, True)
-        self._positions: dict[int, Tensor | None] = {}
-        self._alive: list[IntArray] = []
+    def __init__(self, plan: Plan) -> None:
+        self._graph = plan.graph
+        self._keep = np.append(plan.keep, True)
+        self._kept = {torch.device("cpu"): plan.graph.positions.kept(plan.keep)}
 
-    def positions(self, channels: IntArray) -> Tensor | None:
-        """Return the positions of a dimension that stay, shape [kept]; None if all do."""
-        key = id(channels)
-        if key not in self._positions:
-            self._alive.append(channels)
-            stay = self._keep[channels]
-            found = None if stay.all() else torch.from_numpy(np.flatnonzero(stay))
-            self._positions[key] = found
-        return self._positions[key]
+    def changes(self) -> dict[Place, int]:
+        """Return the integer attributes that change, and their new values."""
+        numbers, on_cpu = self._graph.positions.attributes, self._kept[torch.device("cpu")]
+        kept = ((place, on_cpu[number]) for place, number in numbers.items())
+        return {k: len(positions) for k, positions in kept if positions is not None}
 
-    def cut(self, tensor: Tensor, layout: Layout) -> Tensor:
-        """Return the positions of ``tensor`` that stay; the tensor itself if all do."""
+    def cut(self, tensor: Tensor, name: str) -> Tensor:
+        """Return the positions of a tensor that stay; the tensor itself if all do.
+
+        Args:
+            tensor: Of the shape of the traced one.
+            name: First name of the traced one.
+        """
+        layout = self._graph.layouts[name]
+        kept = self._kept.get(tensor.device) or self._move(tensor.device)
+        for dim, number in self._graph.positions.dims[name]:
+            index = kept[number]
+            if index is not None:
+                tensor = tensor.index_select(dim, index)
         if layout.inner is not None:
             tensor = self._cut_inner(tensor, layout)
-        for dim, channels in enumerate(layout.dims):
-            index = None if channels is None else self.positions(channels)
-            if index is not None:
-                tensor = tensor.index_select(dim, index.to(tensor.device))
         return tensor if layout.pick is None else self._renumbered(tensor, layout.pick.source)
+
+    def _move(self, device: torch.device) -> list[Tensor | None]:
+        """Return the positions that stay of every array of channels, on a device."""
+        on_cpu = self._kept[torch.device("cpu")]
+        self._kept[device] = [None if index is None else index.to(device) for index in on_cpu]
+        return self._kept[device]
 
     def _renumbered(self, indices: Tensor, source: IntArray) -> Tensor:
         """Return what numbers of positions become when others go; a mask has no numbers."""
@@ -116,45 +116,57 @@ class Slicer:
         return numbers[indices.long()]
 
     def _cut_inner(self, tensor: Tensor, layout: Layout) -> Tensor:
-        """Cut dimension 1 of the weight of a grouped convolution, where every row may differ."""
+        """Cut dimension 1 of the weight of a grouped convolution, where every row may differ.
+
+        The rows that go are already gone: they may keep another number of columns.
+        """
         assert layout.inner is not None
         stay = self._keep[layout.inner]
+        if layout.dims[0] is not None:
+            stay = stay[self._keep[layout.dims[0]]]
         if stay.all():
             return tensor
-        if layout.dims[0] is not None:
-            # Rows that go anyway may keep another number of columns: give them the first ones.
-            gone = ~self._keep[layout.dims[0]]
-            stay[gone] = stay[np.flatnonzero(~gone)[0]]
         columns = np.nonzero(stay)[1].reshape(len(stay), -1)
         rows = torch.arange(len(stay), device=tensor.device)[:, None]
         return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
 
 
-def _check(plan: Plan, model: nn.Module, changes: Mapping[_Place, int]) -> None:
-    tensors = {name: tensor for name, tensor, _ in named_tensors(model)}
-    owner: dict[int, str] = {}
+def _fit(plan: Plan, modules: _Modules) -> _Fitted:
+    """Return every tensor that channels own a part of, with its first name in the traced model.
+
+    Raises:
+        PlanError: The tensors do not have the shapes, or the sharing, of the traced model.
+    """
+    # By all names: another model (an average of weights) may not share what the traced one does.
+    fitted: dict[int, tuple[Tensor, str]] = {}
     for first, layout in plan.graph.layouts.items():
         for name in layout.names:
-            found = tuple(tensors[name].shape) if name in tensors else "no such tensor"
-            if found != layout.shape:
+            tensor, _ = find_tensor(modules, name)
+            if tensor is None or tensor.shape != layout.shape:
+                found = "no such tensor" if tensor is None else tuple(tensor.shape)
                 raise PlanError(
                     f"{name}: the plan was made for shape {layout.shape}, the model has {found}; "
                     "trace this model and plan again (a pruned model needs a plan of its own)"
                 )
             pick = layout.pick
-            if pick is not None and not np.array_equal(tensors[name].cpu().numpy(), pick.indices):
+            if pick is not None and not np.array_equal(tensor.cpu().numpy(), pick.indices):
                 raise PlanError(
                     f"{name}: this buffer of indices holds other numbers than when the model was "
                     "traced; trace this model and plan again"
                 )
-            if owner.setdefault(id(tensors[name]), first) != first:
+            other = fitted.setdefault(id(tensor), (tensor, first))[1]
+            if other != first:
                 raise PlanError(
-                    f"{name} and {owner[id(tensors[name])]} are one tensor of this model, but were "
+                    f"{name} and {other} are one tensor of this model, but were "
                     "two in the traced one; trace this model and plan again"
                 )
+    return list(fitted.values())
+
+
+def _check_attributes(plan: Plan, modules: _Modules, changes: Mapping[Place, int]) -> None:
     for (path, key, item), count in changes.items():
         before = len(plan.graph.attributes[path, key, item])
-        found = _attribute(model, path, key, item)
+        found = _attribute(modules.get(path), key, item)
         if found != before:
             label = key if item < 0 else f"{key}[{item}]"
             raise PlanError(
@@ -163,53 +175,61 @@ def _check(plan: Plan, model: nn.Module, changes: Mapping[_Place, int]) -> None:
             )
 
 
-def _attribute(model: nn.Module, path: str, key: str, item: int) -> Any:  # noqa: ANN401
+def _attribute(module: nn.Module | None, key: str, item: int) -> Any:  # noqa: ANN401
     try:
-        value = getattr(model.get_submodule(path), key)
+        value = getattr(module, key)
         return value if item < 0 else value[item]
     except (AttributeError, IndexError, TypeError):
         return None
 
 
-def _changes(plan: Plan) -> dict[_Place, int]:
-    """Return the integer attributes that change, and their new values."""
-    keep = np.append(plan.keep, True)
-    counts = {k: int(np.count_nonzero(keep[c])) for k, c in plan.graph.attributes.items()}
-    return {k: n for k, n in counts.items() if n != len(plan.graph.attributes[k])}
+@torch.no_grad()
+def _shrink(fitted: _Fitted, slicer: Slicer) -> None:
+    """Cut every tensor down in place.
+
+    The largest first, each leaving its room to the next: memory that suffices for the first
+    suffices for all, and where it does not nothing has changed yet.
+    """
+    grads = {
+        id(t): slicer.cut(t.grad, name) for t, name in fitted if t.is_leaf and t.grad is not None
+    }
+    for tensor, name in sorted(fitted, key=_numel, reverse=True):
+        new = slicer.cut(tensor, name)
+        if new is not tensor:
+            new = _in_format_of(tensor, new)
+            if grads:
+                tensor.grad = None  # of the old shape
+            tensor.data = new
+            if id(tensor) in grads:
+                tensor.grad = grads[id(tensor)]
 
 
-def _slice_all(plan: Plan, model: nn.Module) -> dict[Tensor, tuple[Tensor, Tensor | None]]:
-    tensors = {name: t for name, t, _ in named_tensors(model)}
-    slicer = Slicer(plan.keep)
-    sliced: dict[Tensor, tuple[Tensor, Tensor | None]] = {}
-    # By all names: another model (an average of weights) may not share what the traced one does.
-    layouts = {tensors[n]: layout for layout in plan.graph.layouts.values() for n in layout.names}
-    with torch.no_grad():
-        for tensor, layout in layouts.items():
-            old = tensor.detach()
-            new = slicer.cut(old, layout)
-            if new is not old:
-                grad = tensor.grad if tensor.is_leaf else None
-                grad = None if grad is None else slicer.cut(grad, layout)
-                sliced[tensor] = (_in_format_of(tensor, new), grad)
-    return sliced
+def _numel(fitted: tuple[Tensor, str]) -> int:
+    return fitted[0].numel()
 
 
 def _in_format_of(old: Tensor, new: Tensor) -> Tensor:
     """Return ``new`` channels last if ``old`` is; selecting forgets it."""
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(old.dim())
-    if last is None or old.is_contiguous() or not old.is_contiguous(memory_format=last):
+    if old.is_contiguous():
+        return new
+    last = _CHANNELS_LAST.get(old.dim())
+    if last is None or not old.is_contiguous(memory_format=last):
         return new
     return new.contiguous(memory_format=last)
 
 
-def _replacements(
-    model: nn.Module, sliced: dict[Tensor, tuple[Tensor, Tensor | None]]
-) -> dict[int, Any]:
+def _replacements(model: nn.Module, fitted: _Fitted, slicer: Slicer) -> dict[int, Any]:
     """Return what deepcopy shall put in place of tensors, by id; by itself it drops gradients."""
-    memo: dict[int, Any] = {id(t): _like(t, new, grad) for t, (new, grad) in sliced.items()}
+    memo: dict[int, Any] = {}
+    with torch.no_grad():
+        for tensor, name in fitted:
+            new = slicer.cut(tensor, name)
+            if new is not tensor:
+                grad = tensor.grad if tensor.is_leaf else None
+                grad = None if grad is None else slicer.cut(grad, name)
+                memo[id(tensor)] = _like(tensor, _in_format_of(tensor, new), grad)
     for parameter in model.parameters():
-        if parameter.grad is not None and parameter not in sliced:
+        if parameter.grad is not None and id(parameter) not in memo:
             new = parameter.detach().clone()
             memo[id(parameter)] = _like(parameter, new, parameter.grad.clone())
     return memo
@@ -223,64 +243,35 @@ def _like(old: Tensor, new: Tensor, grad: Tensor | None) -> Tensor:
     return new
 
 
-def _set_attributes(small: nn.Module, changes: Mapping[_Place, int]) -> None:
+def _set_attributes(modules: _Modules, changes: Mapping[Place, int]) -> None:
     for (path, key, item), count in changes.items():
-        module = small.get_submodule(path)
+        module = modules[path]
         if item < 0:
             setattr(module, key, count)
         else:
             values = list(getattr(module, key))
             values[item] = count
             setattr(module, key, type(getattr(module, key))(values))
-    state_sizes(small)
-
-
-def state_sizes(model: nn.Module) -> None:
-    """Set the attributes with which torch's own layers state sizes, from their tensors' shapes."""
-    for module in model.modules():
-        for key, value in _stated(module):
-            if getattr(module, key) != value:
-                setattr(module, key, value)
-
-
-def _stated(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    if isinstance(module, nn.MultiheadAttention) and module._qkv_same_embed_dim:
-        yield from (("kdim", module.embed_dim), ("vdim", module.embed_dim))
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or isinstance(weight, nn.UninitializedParameter):
-        if isinstance(module, _NormBase) and isinstance(module.running_mean, Tensor):
-            yield "num_features", module.running_mean.shape[0]
-        return
-    shape = tuple(weight.shape)
-    if isinstance(module, _ConvTransposeNd):
-        yield from (("in_channels", shape[0]), ("out_channels", shape[1] * module.groups))
-    elif isinstance(module, _ConvNd):
-        yield from (("out_channels", shape[0]), ("in_channels", shape[1] * module.groups))
-    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
-        yield "normalized_shape", shape
-    for kind, names in _SIZES_OF_WEIGHTS:
-        if isinstance(module, kind):
-            yield from zip(names, shape, strict=False)
+    state_sizes(modules.values())
 
 
 # Optimizers ------------------------------------------------------------------------------------
 
 
 def _sliced_state(
-    plan: Plan, model: nn.Module, optimizer: torch.optim.Optimizer | None
+    plan: Plan, model: nn.Module, optimizer: torch.optim.Optimizer | None, slicer: Slicer
 ) -> dict[str, dict[str, Any]]:
     """Return the sliced state of every parameter of the model, by name."""
     if optimizer is None:
         return {}
     result: dict[str, dict[str, Any]] = {}
-    slicer = Slicer(plan.keep)
-    layouts = {name: layout for layout in plan.graph.layouts.values() for name in layout.names}
+    firsts = {name: first for first, layout in plan.graph.layouts.items() for name in layout.names}
     for name, parameter, _ in named_tensors(model):
         state = optimizer.state.get(parameter)
         if not state:
             continue
-        layout = layouts.get(name)
-        if layout is None or slicer.cut(parameter.detach(), layout).shape == parameter.shape:
+        first = firsts.get(name)
+        if first is None or slicer.cut(parameter.detach(), first).shape == parameter.shape:
             result[name] = dict(state)
             continue
         result[name] = new = {}
@@ -292,7 +283,7 @@ def _sliced_state(
                     f"{name} of shape {tuple(parameter.shape)}, which cannot be sliced; make a new "
                     "optimizer for the pruned model"
                 )
-            new[key] = slicer.cut(value, layout).clone() if is_tensor else value
+            new[key] = slicer.cut(value, first).clone() if is_tensor else value
     return result
 
 
@@ -321,7 +312,7 @@ def _exchange(
 # What was done, for saving ---------------------------------------------------------------------
 
 
-def _append_history(plan: Plan, small: nn.Module, changes: Mapping[_Place, int]) -> None:
+def _append_history(plan: Plan, small: nn.Module, changes: Mapping[Place, int]) -> None:
     """Note on the module what was removed; plain data that copies and pickles."""
     edits = dict(getattr(small, "_sentei_edits", {}))
     edits |= {f"{path}|{key}|{item}": n for (path, key, item), n in changes.items()}

@@ -26,7 +26,7 @@ from torch.nn.modules.conv import _ConvNd
 from sentei.errors import CheckpointError, ModelError, UnknownNameError
 from sentei.graph.capture import Kind, named_tensors
 from sentei.models import build_from_source
-from sentei.surgery.apply import state_sizes
+from sentei.surgery.sizes import state_sizes
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -136,7 +136,7 @@ def load_pretrained(
     taken: set[int] = set()
     for stored in config.tensors:
         _set_tensor(model, stored, tensors[stored.names[0]], taken)
-    state_sizes(model)
+    state_sizes(model.modules())
     vars(model)["_sentei_edits"] = dict(config.edits)
     vars(model)["_sentei_history"] = config.history
     return model.eval()

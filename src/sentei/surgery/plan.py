@@ -98,10 +98,19 @@ def plan_removal(graph: Graph, removed: Mapping[str, Sequence[int]]) -> Plan:
 
 
 def plan_keep(graph: Graph, keep: BoolArray) -> Plan:
-    """Return a plan from a mask over the channels of all groups (True = keep)."""
+    """Return a plan from a mask over the channels of all groups (True = keep).
+
+    Raises:
+        PlanError: The mask has another shape, nothing would be left of a group, or rows that must
+            stay equal would not.
+    """
+    keep = np.array(keep, dtype=np.bool_)
+    graph.check(keep)
     removed = {}
     for group in graph.groups:
         gone = np.flatnonzero(~keep[group.first : group.first + group.width])
         if len(gone):
-            removed[group.name] = gone.tolist()
-    return plan_removal(graph, removed)
+            removed[group.name] = tuple(gone.tolist())
+    plan = Plan(graph=graph, removed=removed)
+    vars(plan)["keep"] = keep
+    return plan
