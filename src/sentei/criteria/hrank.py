@@ -18,7 +18,7 @@ from sentei.graph import Graph
 from sentei.graph.points import Point, activations
 
 # Elements of the Gram matrices that are eliminated together: what a cache holds.
-_BLOCK = 2**18
+_BLOCK = 2**17
 
 
 @CRITERIA.register("hrank")
