@@ -289,7 +289,7 @@ one process on one thread; the forward pass that both need is not timed. Seconds
 sums of every candidate at every step. Differences are relative to the largest score; ranks and
 orders must be the same. The bar is judged on the network. HRank meets it there because most maps of
 such a network are small; on maps of 56 x 56, as ImageNet networks have in their first stages, it
-is far below the bar (third to last row). ThiNet runs on narrow layers only: the literal takes too
+is far below the bar (its second row). ThiNet runs on narrow layers only: the literal takes too
 long on others.
 
 - command: `python benchmarks/criteria.py --runs {num_runs} --save`
