@@ -296,7 +296,7 @@ long on others.
 - machine: {hardware().cpu}, one thread, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}
 - commit: {revision(ROOT)}
 
-Bar: {BAR:.0f} times faster, each. {"Missed: " + "; ".join(missed) + "." if missed else "Met."}
+Bar: {BAR:.0f} times faster, each, judged on the network rows. {"Missed: " + "; ".join(missed) + "." if missed else "Met there."}
 
 {table(results)}
 """

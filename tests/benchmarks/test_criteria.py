@@ -45,5 +45,7 @@ def test_what_misses_is_said(changes: dict[str, object], expected: list[str]) ->
 
 
 def test_page_says_whether_the_bar_is_met() -> None:
-    assert "each. Met." in page([result()], num_runs=3)
-    assert "each. Missed: chip differs by 1.0e-04." in page([result(difference=1e-4)], num_runs=3)
+    assert "each, judged on the network rows. Met there." in page([result()], num_runs=3)
+    assert "each, judged on the network rows. Missed: chip differs by 1.0e-04." in page(
+        [result(difference=1e-4)], num_runs=3
+    )
