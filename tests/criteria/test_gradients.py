@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sentei.criteria import score
-from sentei.criteria.base import Reduction
+from sentei.criteria.reduce import Reduction
 from sentei.criteria.taylor import Taylor
 from sentei.errors import PruningError
 from sentei.graph import trace

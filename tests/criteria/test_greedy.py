@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from sentei.criteria.base import Reduction
 from sentei.criteria.greedy import GreedyMagnitude
 from sentei.criteria.magnitude import Magnitude
+from sentei.criteria.reduce import Reduction
 from sentei.errors import UnknownNameError
 from tests.support.nets import DenseNet, GroupedNet, ResidualNet, fill
 from tests.support.small import FIRST, SECOND, linear_net, scores

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sentei.criteria import base
-from sentei.criteria.base import Evidence, owned_sums, products
+from sentei.criteria import reduce
+from sentei.criteria.base import Evidence
+from sentei.criteria.reduce import owned_sums, products
 from sentei.graph import trace
 from tests.support import nets
 
@@ -38,7 +39,7 @@ def test_sums_of_pieces_equal_sums_of_the_whole(
     elements = products if gradients else torch.abs
     owners, whole = owned_sums(found, found.slices, elements)
 
-    monkeypatch.setattr(base, "_PIECE", piece)
+    monkeypatch.setattr(reduce, "_PIECE", piece)
     again, by_pieces = owned_sums(found, found.slices, elements)
 
     assert owners.tolist() == again.tolist()

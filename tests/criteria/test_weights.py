@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from sentei.criteria import Evidence, score
-from sentei.criteria.base import Reduction, weights_CF
+from sentei.criteria.base import weights_CF
 from sentei.criteria.bn_scale import BnScale
 from sentei.criteria.fpgm import Fpgm
 from sentei.criteria.lamp import Lamp
 from sentei.criteria.magnitude import Magnitude
 from sentei.criteria.random import Random
+from sentei.criteria.reduce import Reduction
 from sentei.errors import PruningError
 from sentei.graph import trace
 from tests.support.nets import DenseNet, FlattenNet, GatedNet, GroupedNet, example, fill

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sentei.errors import PlanError
 from sentei.graph import trace
-from sentei.surgery import Plan, apply, mask, plan_removal
-from sentei.surgery.apply import Slicer
+from sentei.surgery import Plan, apply, mask, plan_removal, slicer
+from sentei.surgery.slicer import Slicer
 from tests.support import nets
 from tests.support.compare import assert_same, run, some_removal, tensors
 
@@ -274,6 +274,20 @@ def test_in_place_gives_the_same_network(name: str) -> None:
 
     torch.testing.assert_close(tensors(found), tensors(expected), rtol=0, atol=0)
     assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize("name", nets.NAMES)
+def test_tensors_cut_some_rows_at_a_time_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    case = nets.case(name)
+    plan = plan_for(case)
+    expected = tensors(apply(plan, case.model))
+
+    monkeypatch.setattr(slicer, "_PIECE", 40)
+
+    found = tensors(apply(plan, case.model))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, check_stride=True)
 
 
 @pytest.mark.parametrize("in_place", [False, True])

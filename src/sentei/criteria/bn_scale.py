@@ -5,16 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from sentei.criteria.base import (
-    CRITERIA,
-    Criterion,
-    Evidence,
-    FloatArray,
-    Reduction,
-    Source,
-    check_reduction,
-    reduce_slices,
-)
+from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source
+from sentei.criteria.reduce import Reduction, check_reduction, reduce_slices
 
 
 @CRITERIA.register("bn-scale")

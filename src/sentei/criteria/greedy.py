@@ -8,16 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentei.criteria.base import (
-    CRITERIA,
-    Criterion,
-    Evidence,
-    FloatArray,
-    Reduction,
-    Source,
-    check_reduction,
-    weights_CF,
-)
+from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source, weights_CF
+from sentei.criteria.reduce import Reduction, check_reduction
 from sentei.criteria.vectors import require_weights, weight_members
 from sentei.graph import Graph, Group
 from sentei.graph.groups import lowest

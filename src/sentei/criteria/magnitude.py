@@ -7,16 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sentei.criteria.base import (
-    CRITERIA,
-    Criterion,
-    Evidence,
-    FloatArray,
-    Reduction,
-    Source,
-    check_reduction,
-    reduce_slices,
-)
+from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source
+from sentei.criteria.reduce import Reduction, check_reduction, reduce_slices
 
 
 @dataclass(frozen=True, kw_only=True)

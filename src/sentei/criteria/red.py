@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
-from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source, reduce_slices
+from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source
+from sentei.criteria.reduce import reduce_slices
 from sentei.criteria.vectors import NO_WEIGHTS, distances, gram, join
 from sentei.index.atoms import IntArray
 

@@ -5,18 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from sentei.criteria.base import (
-    CRITERIA,
-    Criterion,
-    Evidence,
-    FloatArray,
-    Needs,
-    Reduction,
-    Source,
-    check_reduction,
-    products,
-    reduce_slices,
-)
+from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs, Source
+from sentei.criteria.reduce import Reduction, check_reduction, products, reduce_slices
 
 
 @CRITERIA.register("taylor")

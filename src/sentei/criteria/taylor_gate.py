@@ -12,12 +12,10 @@ from sentei.criteria.base import (
     FloatArray,
     Needs,
     Source,
-    owned_sums,
     produced_dims,
-    products,
     require,
-    totals,
 )
+from sentei.criteria.reduce import owned_sums, products, totals
 from sentei.graph import Slice
 from sentei.index.atoms import BoolArray
 

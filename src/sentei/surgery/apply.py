@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sentei.errors import PlanError
-from sentei.graph import Layout
 from sentei.graph.capture import find_tensor, named_tensors, walk
 from sentei.graph.positions import Place
-from sentei.index.atoms import IntArray
 from sentei.surgery.plan import Plan
 from sentei.surgery.sizes import state_sizes
+from sentei.surgery.slicer import Slicer
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -64,71 +63,6 @@ def apply(
         _exchange(optimizer, model, small, state)
     _append_history(plan, small, changes)
     return small
-
-
-class Slicer:
-    """Cuts tensors down to what stays under one plan.
-
-    Args:
-        plan: The plan.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._graph = plan.graph
-        self._keep = np.append(plan.keep, True)
-        self._kept = {torch.device("cpu"): plan.graph.positions.kept(plan.keep)}
-
-    def changes(self) -> dict[Place, int]:
-        """Return the integer attributes that change, and their new values."""
-        numbers, on_cpu = self._graph.positions.attributes, self._kept[torch.device("cpu")]
-        kept = ((place, on_cpu[number]) for place, number in numbers.items())
-        return {k: len(positions) for k, positions in kept if positions is not None}
-
-    def cut(self, tensor: Tensor, name: str) -> Tensor:
-        """Return the positions of a tensor that stay; the tensor itself if all do.
-
-        Args:
-            tensor: Of the shape of the traced one.
-            name: First name of the traced one.
-        """
-        layout = self._graph.layouts[name]
-        kept = self._kept.get(tensor.device) or self._move(tensor.device)
-        for dim, number in self._graph.positions.dims[name]:
-            index = kept[number]
-            if index is not None:
-                tensor = tensor.index_select(dim, index)
-        if layout.inner is not None:
-            tensor = self._cut_inner(tensor, layout)
-        return tensor if layout.pick is None else self._renumbered(tensor, layout.pick.source)
-
-    def _move(self, device: torch.device) -> list[Tensor | None]:
-        """Return the positions that stay of every array of channels, on a device."""
-        on_cpu = self._kept[torch.device("cpu")]
-        self._kept[device] = [None if index is None else index.to(device) for index in on_cpu]
-        return self._kept[device]
-
-    def _renumbered(self, indices: Tensor, source: IntArray) -> Tensor:
-        """Return what numbers of positions become when others go; a mask has no numbers."""
-        stay = self._keep[source]
-        if stay.all() or indices.dtype is torch.bool:
-            return indices
-        numbers = torch.from_numpy(np.cumsum(stay) - 1).to(indices)
-        return numbers[indices.long()]
-
-    def _cut_inner(self, tensor: Tensor, layout: Layout) -> Tensor:
-        """Cut dimension 1 of the weight of a grouped convolution, where every row may differ.
-
-        The rows that go are already gone: they may keep another number of columns.
-        """
-        assert layout.inner is not None
-        stay = self._keep[layout.inner]
-        if layout.dims[0] is not None:
-            stay = stay[self._keep[layout.dims[0]]]
-        if stay.all():
-            return tensor
-        columns = np.nonzero(stay)[1].reshape(len(stay), -1)
-        rows = torch.arange(len(stay), device=tensor.device)[:, None]
-        return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
 
 
 def _fit(plan: Plan, modules: _Modules) -> _Fitted:

@@ -1,0 +1,95 @@
+"""Slicer: cuts tensors down to what stays under one plan."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sentei.graph import Layout
+from sentei.graph.positions import Place
+from sentei.index.atoms import IntArray
+from sentei.surgery.plan import Plan
+
+_PIECE = 1 << 18  # elements that are copied at once where two dimensions are cut
+
+
+class Slicer:
+    """Cuts tensors down to what stays under one plan.
+
+    Args:
+        plan: The plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._graph = plan.graph
+        self._keep = np.append(plan.keep, True)
+        self._kept = {torch.device("cpu"): plan.graph.positions.kept(plan.keep)}
+
+    def changes(self) -> dict[Place, int]:
+        """Return the integer attributes that change, and their new values."""
+        numbers, on_cpu = self._graph.positions.attributes, self._kept[torch.device("cpu")]
+        kept = ((place, on_cpu[number]) for place, number in numbers.items())
+        return {k: len(positions) for k, positions in kept if positions is not None}
+
+    def cut(self, tensor: Tensor, name: str) -> Tensor:
+        """Return the positions of a tensor that stay; the tensor itself if all do.
+
+        Args:
+            tensor: Of the shape of the traced one.
+            name: First name of the traced one.
+        """
+        layout = self._graph.layouts[name]
+        kept = self._kept.get(tensor.device) or self._move(tensor.device)
+        numbers = self._graph.positions.dims[name]
+        cuts = [(dim, index) for dim, n in numbers if (index := kept[n]) is not None]
+        if tensor.numel() > _PIECE and len(cuts) == 2 and cuts[0][0] == 0:
+            tensor = _select_by_pieces(tensor, cuts[0][1], cuts[1])
+        else:
+            for dim, index in cuts:
+                tensor = tensor.index_select(dim, index)
+        if layout.inner is not None:
+            tensor = self._cut_inner(tensor, layout)
+        return tensor if layout.pick is None else self._renumbered(tensor, layout.pick.source)
+
+    def _move(self, device: torch.device) -> list[Tensor | None]:
+        """Return the positions that stay of every array of channels, on a device."""
+        on_cpu = self._kept[torch.device("cpu")]
+        self._kept[device] = [None if index is None else index.to(device) for index in on_cpu]
+        return self._kept[device]
+
+    def _renumbered(self, indices: Tensor, source: IntArray) -> Tensor:
+        """Return what numbers of positions become when others go; a mask has no numbers."""
+        stay = self._keep[source]
+        if stay.all() or indices.dtype is torch.bool:
+            return indices
+        numbers = torch.from_numpy(np.cumsum(stay) - 1).to(indices)
+        return numbers[indices.long()]
+
+    def _cut_inner(self, tensor: Tensor, layout: Layout) -> Tensor:
+        """Cut dimension 1 of the weight of a grouped convolution, where every row may differ.
+
+        The rows that go are already gone: they may keep another number of columns.
+        """
+        assert layout.inner is not None
+        stay = self._keep[layout.inner]
+        if layout.dims[0] is not None:
+            stay = stay[self._keep[layout.dims[0]]]
+        if stay.all():
+            return tensor
+        columns = np.nonzero(stay)[1].reshape(len(stay), -1)
+        rows = torch.arange(len(stay), device=tensor.device)[:, None]
+        return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
+
+
+def _select_by_pieces(tensor: Tensor, rows: Tensor, other: tuple[int, Tensor]) -> Tensor:
+    """Return a selection of rows, and along another dimension, some rows at a time.
+
+    All rows at full width would need new memory, which costs more than the copy itself.
+    """
+    dim, index = other
+    shape = list(tensor.shape)
+    shape[0], shape[dim] = len(rows), len(index)
+    result = tensor.new_empty(shape)
+    step = max(1, _PIECE * len(tensor) // tensor.numel())
+    for own, piece in zip(rows.split(step), result.split(step), strict=True):
+        torch.index_select(tensor.index_select(0, own), dim, index, out=piece)
+    return result
