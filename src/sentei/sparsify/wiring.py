@@ -109,6 +109,40 @@ def produced_slices(evidence: Evidence) -> tuple[Slice, ...]:
     return tuple(s for s in evidence.slices if s.dims == (dims.get(s.tensor, -1),))
 
 
+def maker_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return all that makes channels: produced slices, scales and shifts of norms.
+
+    With all of them zero a channel is zero, if activations map 0 to 0.
+
+    Raises:
+        PruningError: Nothing makes the channels of a group.
+    """
+    slices = (*produced_slices(evidence), *norm_slices(evidence))
+    require(
+        evidence.graph,
+        owned_by(evidence, slices),
+        "no convolution, linear layer or norm makes it; sparsify with 'group-lasso', or "
+        "protect the group",
+    )
+    return slices
+
+
+def filter_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the produced slices: filters and biases, so that norms behind them keep training.
+
+    Raises:
+        PruningError: The channels of a group have no filter.
+    """
+    slices = produced_slices(evidence)
+    require(
+        evidence.graph,
+        owned_by(evidence, slices),
+        "no convolution or linear layer makes it; sparsify with 'group-lasso', or protect the "
+        "group",
+    )
+    return slices
+
+
 def consumed_slices(evidence: Evidence) -> tuple[Slice, ...]:
     """Return the slices with which channels are read: columns of weights, depthwise filters."""
     dims = produced_dims(evidence)
