@@ -95,3 +95,13 @@ def test_a_group_without_filters_is_refused() -> None:
 
     with pytest.raises(PruningError, match=r"group embed: no convolution or linear.*'group-lasso'"):
         hook.on_start(found.model)
+
+
+def test_filters_under_weight_norm_are_refused_since_they_cannot_be_zero() -> None:
+    found = case("weight norm")
+    hook = SFP().start(setting_for(trace(found.model, found.inputs), macs=0.6))
+
+    with pytest.raises(
+        PruningError, match=r"parametrizations.*cannot be set to zero.*'group-lasso'"
+    ):
+        hook.on_start(found.model)

@@ -80,7 +80,8 @@ class _ADMMHook(SparseHook):
     def on_start(self, model: nn.Module) -> None:
         evidence = evidence_of(self.setting.graph, model)
         self.weights = Selection(evidence, evidence.weights)
-        self.counts = num_chosen(self.setting, "l2", model, scope=self.method.scope)
+        counts = num_chosen(self.setting, "l2", model, scope=self.method.scope)
+        self.kept |= {"counts": torch.from_numpy(counts)}
         self.kept |= {"zero": torch.zeros_like(self.weights.counts, dtype=torch.bool)}
         for name, parameter in self.weights.parameters.items():
             self.kept[f"dual:{name}"] = torch.zeros_like(parameter, requires_grad=False)
@@ -125,7 +126,7 @@ class _ADMMHook(SparseHook):
 
     def _smallest(self, values: Mapping[str, Tensor]) -> Tensor:
         squares = self.weights.add({n: v.square() for n, v in values.items()})
-        chosen = lowest_of_each(self.setting.graph, as_scores(squares), self.counts)
+        chosen = lowest_of_each(self.setting.graph, as_scores(squares), self.kept["counts"].numpy())
         return torch.from_numpy(chosen)
 
     def scores(self, _model: nn.Module) -> FloatArray:

@@ -88,9 +88,8 @@ class _DPFHook(SparseHook):
     def on_start(self, model: nn.Module) -> None:
         evidence = evidence_of(self.setting.graph, model)
         self.filters = Selection(evidence, filter_slices(evidence))
-        self.counts = num_chosen(
-            self.setting, self.method.criterion, model, scope=self.method.scope
-        )
+        counts = num_chosen(self.setting, self.method.criterion, model, scope=self.method.scope)
+        self.kept |= {"counts": torch.from_numpy(counts)}
         self.kept |= {"masked": torch.zeros_like(self.filters.counts, dtype=torch.bool)}
         self.kept |= {f"dense:{n}": p.detach().clone() for n, p in self._parameters()}
 
@@ -116,7 +115,7 @@ class _DPFHook(SparseHook):
         """Make the mask anew, by the dense weights that the model holds."""
         graph = self.setting.graph
         share = self.method.share(self.step, self.setting.num_steps)
-        counts = np.rint(share * self.counts).astype(np.int64)
+        counts = np.rint(share * self.kept["counts"].numpy()).astype(np.int64)
         scores = weight_scores(graph, self.method.criterion, model)
         self.kept["masked"].copy_(torch.from_numpy(lowest_of_each(graph, scores, counts)))
 

@@ -94,15 +94,14 @@ class _SFPHook(SparseHook):
     def on_start(self, model: nn.Module) -> None:
         evidence = evidence_of(self.setting.graph, model)
         self.filters = Selection(evidence, filter_slices(evidence))
-        self.counts = num_chosen(
-            self.setting, self.method.criterion, model, scope=self.method.scope
-        )
+        counts = num_chosen(self.setting, self.method.criterion, model, scope=self.method.scope)
+        self.kept |= {"counts": torch.from_numpy(counts)}
         self.kept |= {"zeroed": torch.zeros_like(self.filters.counts, dtype=torch.bool)}
 
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
         share = self.method.share(epoch, self.setting.num_epochs)
         scores = weight_scores(self.setting.graph, self.method.criterion, model)
-        counts = np.rint(share * self.counts).astype(np.int64)
+        counts = np.rint(share * self.kept["counts"].numpy()).astype(np.int64)
         zeroed = torch.from_numpy(lowest_of_each(self.setting.graph, scores, counts))
         self.kept["zeroed"].copy_(zeroed)
         self.filters.scale_((~self.kept["zeroed"]).to(self.filters.counts.dtype))

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sentei.criteria.base import Evidence, parameter_name, produced_dims, require
+from sentei.criteria.base import Evidence, parameter_name, produced_dims, require, weights_CF
 from sentei.errors import PruningError
-from sentei.graph import Slice
+from sentei.graph import Group, Slice
 from sentei.graph.analysis import refs
 from sentei.graph.capture import Op, Recording, Ref
 from sentei.sparsify.channels import norm_scales, owned_by
@@ -131,9 +132,15 @@ def filter_slices(evidence: Evidence) -> tuple[Slice, ...]:
     """Return the produced slices: filters and biases, so that norms behind them keep training.
 
     Raises:
-        PruningError: The channels of a group have no filter.
+        PruningError: The channels of a group have no filter, or one that cannot be zero.
     """
     slices = produced_slices(evidence)
+    for part in slices:
+        if "parametrizations" in part.tensor.split("."):  # weight norm divides by its length
+            raise PruningError(
+                f"{part.tensor} cannot be set to zero: it is parametrized, as by weight norm; "
+                "remove that first, sparsify with 'group-lasso', or protect its group"
+            )
     require(
         evidence.graph,
         owned_by(evidence, slices),
@@ -141,6 +148,21 @@ def filter_slices(evidence: Evidence) -> tuple[Slice, ...]:
         "group",
     )
     return slices
+
+
+def filter_rows(evidence: Evidence, group: Group) -> Tensor:
+    """Return the filters and biases that make the channels of a group, shape [channels, elements].
+
+    Raises:
+        PruningError: The channels of some group have no filter.
+    """
+    made = {(s.tensor, s.dims) for s in filter_slices(evidence)}
+    rows = [
+        weights_CF(group, m, evidence.parameters[m.tensor].detach())
+        for m in group.members
+        if (m.tensor, (m.dim,)) in made and not m.is_inner
+    ]
+    return torch.cat(rows, dim=1)
 
 
 def consumed_slices(evidence: Evidence) -> tuple[Slice, ...]:
