@@ -10,7 +10,7 @@ from sentei.sparsify.admm import ADMM
 from sentei.sparsify.base import SparseHook
 from sentei.train import TrainConfig
 from tests.support.nets import PlainNet, example, fill
-from tests.support.sparse import digits_net, penalty_of, setting_for, train_sparse
+from tests.support.sparse import digits_net, penalty_of, planned_removal, setting_for, train_sparse
 
 WEIGHTS = ("conv1.weight", "bn1.weight", "conv2.weight", "bn2.weight", "linear.weight")
 
@@ -103,6 +103,15 @@ def test_channels_of_digits_outside_the_projection_shrink_and_score_lowest() -> 
     assert 0 < zero.mean() < 1
     assert scores[zero].max() <= scores[~zero].min()
     assert scores[zero].mean() < 0.5 * np.mean(scores[~zero])
+
+
+def test_a_plan_over_all_groups_removes_nothing_but_what_training_chose() -> None:
+    trained = train_sparse(ADMM(), digits_net())
+
+    removed = planned_removal("admm", ADMM(), trained)
+
+    assert removed.sum() > 0
+    assert not (removed & ~trained.hook.kept["zero"].numpy()).any()
 
 
 def test_fields_out_of_range_are_refused() -> None:

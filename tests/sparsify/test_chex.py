@@ -9,7 +9,7 @@ from sentei.sparsify.base import SparseHook
 from sentei.sparsify.chex import CHEX, leverage, residuals
 from sentei.train import TrainConfig
 from tests.support.nets import PlainNet, example, fill
-from tests.support.sparse import digits_net, setting_for, train_sparse
+from tests.support.sparse import digits_net, planned_removal, setting_for, train_sparse
 
 
 def started(model: PlainNet, method: CHEX, *, epochs: int = 10) -> SparseHook:
@@ -151,6 +151,15 @@ def test_pruned_channels_of_digits_score_lowest() -> None:
     pruned = trained.hook.kept["pruned"].numpy()
     assert 0 < pruned.mean() < 1
     assert scores[pruned].max() == 0 < scores[~pruned].min()
+
+
+def test_a_plan_over_all_groups_removes_nothing_but_what_training_chose() -> None:
+    trained = train_sparse(CHEX(), digits_net())
+
+    removed = planned_removal("chex", CHEX(), trained)
+
+    assert removed.sum() > 0
+    assert not (removed & ~trained.hook.kept["pruned"].numpy()).any()
 
 
 def test_fields_out_of_range_are_refused() -> None:

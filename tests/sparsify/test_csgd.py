@@ -15,7 +15,13 @@ from sentei.sparsify.csgd import CSGD, find_clusters
 from sentei.surgery import apply
 from sentei.surgery.plan import plan_keep
 from tests.support.nets import PlainNet, case, example, fill
-from tests.support.sparse import digit_batches, digits_net, setting_for, train_sparse
+from tests.support.sparse import (
+    digit_batches,
+    digits_net,
+    planned_removal,
+    setting_for,
+    train_sparse,
+)
 
 
 def started(model: PlainNet, method: CSGD) -> SparseHook:
@@ -165,6 +171,16 @@ def test_a_network_whose_layers_read_a_group_together_is_refused_unchanged() -> 
 
     after = found.model.state_dict()
     assert all(torch.equal(t, after[k]) for k, t in before.items())
+
+
+def test_a_plan_over_all_groups_removes_nothing_but_what_training_chose() -> None:
+    trained = train_sparse(CSGD(), digits_net())
+    first = trained.hook.kept["first"].numpy()
+
+    removed = planned_removal("c-sgd", CSGD(), trained)
+
+    assert removed.sum() > 0
+    assert not (removed & ~(first != np.arange(len(first)))).any()
 
 
 def test_fields_out_of_range_are_refused() -> None:

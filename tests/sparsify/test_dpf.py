@@ -8,7 +8,7 @@ from sentei.graph import trace
 from sentei.sparsify.base import SparseHook
 from sentei.sparsify.dpf import DPF
 from tests.support.nets import PlainNet, example, fill
-from tests.support.sparse import digits_net, setting_for, train_sparse
+from tests.support.sparse import digits_net, planned_removal, setting_for, train_sparse
 
 
 def started(model: PlainNet, method: DPF) -> SparseHook:
@@ -108,6 +108,15 @@ def test_masked_channels_of_digits_are_zero_and_score_lowest() -> None:
     masked = trained.hook.kept["masked"].numpy()
     assert 0 < masked.mean() < 1
     assert scores[masked].max() <= scores[~masked].min()
+
+
+def test_a_plan_over_all_groups_removes_nothing_but_what_training_chose() -> None:
+    trained = train_sparse(DPF(), digits_net())
+
+    removed = planned_removal("dpf", DPF(), trained)
+
+    assert removed.sum() > 0
+    assert not (removed & ~trained.hook.kept["masked"].numpy()).any()
 
 
 def test_fields_out_of_range_are_refused() -> None:

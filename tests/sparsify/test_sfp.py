@@ -11,7 +11,7 @@ from sentei.sparsify.base import SparseHook
 from sentei.sparsify.sfp import SFP
 from sentei.train import TrainConfig
 from tests.support.nets import PlainNet, case, example, fill
-from tests.support.sparse import digits_net, setting_for, train_sparse
+from tests.support.sparse import digits_net, planned_removal, setting_for, train_sparse
 
 
 def started(model: PlainNet, method: SFP, *, epochs: int = 3) -> SparseHook:
@@ -82,6 +82,15 @@ def test_zeroed_channels_of_digits_score_lowest() -> None:
     zeroed = trained.hook.kept["zeroed"].numpy()
     assert 0 < zeroed.mean() < 1
     assert scores[zeroed].max() <= scores[~zeroed].min()
+
+
+def test_a_plan_over_all_groups_removes_nothing_but_what_training_chose() -> None:
+    trained = train_sparse(SFP(), digits_net())
+
+    removed = planned_removal("sfp", SFP(), trained)
+
+    assert removed.sum() > 0
+    assert not (removed & ~trained.hook.kept["zeroed"].numpy()).any()
 
 
 def test_a_criterion_that_needs_images_is_refused() -> None:

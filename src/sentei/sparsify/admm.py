@@ -55,6 +55,7 @@ class ADMM(Sparsifier):
     source: ClassVar[Source] = Source(
         paper="Zhang et al., StructADMM", year=2018, arxiv="1807.11091", section="2.4.3"
     )
+    comparable: ClassVar[bool] = True
     rho: float = 1e-4
     stages: int = 4
     scope: str = "local"

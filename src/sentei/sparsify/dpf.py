@@ -59,6 +59,7 @@ class DPF(Sparsifier):
         arxiv="2006.07253",
         section="2.5.1",
     )
+    comparable: ClassVar[bool] = True
     growth: float = 0.75
     every: int = 16
     criterion: str = "l2"  # type: ignore[misc]  # a field here, a constant elsewhere

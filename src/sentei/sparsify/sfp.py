@@ -67,6 +67,7 @@ class SFP(Sparsifier):
         arxiv="1808.06866",
         section="2.5.1",
     )
+    comparable: ClassVar[bool] = True
     asymptotic: bool = False
     criterion: str = "l2"  # type: ignore[misc]  # a field here, a constant elsewhere
     scope: str = "local"
