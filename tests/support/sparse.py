@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from sentei.allocate import Budget
 from sentei.cost import CostModel
 from sentei.graph import Graph, trace
+from sentei.index.atoms import BoolArray
 from sentei.models.digits_cnn import DigitsCNN
-from sentei.sparsify import Setting, SparseHook, Sparsifier
+from sentei.sparsify import Setting, SparseHook, Sparsifier, learned_scores
+from sentei.sparsify.base import chosen_by
 from sentei.train import Hook, RunOptions, TrainConfig, fit
 
 CONFIG = TrainConfig(epochs=3, learning_rate=0.05, nesterov=False, seed=3)
@@ -104,3 +106,10 @@ def penalty_of(hook: SparseHook, model: nn.Module) -> Tensor:
     penalty = hook.penalty(model)
     assert penalty is not None
     return penalty
+
+
+def planned_removal(name: str, sparsifier: Sparsifier, trained: Trained) -> BoolArray:
+    """Return the channels that a plan over all groups removes by what training has learned."""
+    scores = learned_scores(name, sparsifier, trained.hook, trained.model)
+    assert scores is not None
+    return chosen_by(trained.hook.setting, scores, scope="global")

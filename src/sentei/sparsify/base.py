@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from sentei.allocate import Budget, plan
 from sentei.allocate.grid import make_grid
 from sentei.cost import CostModel
-from sentei.criteria.base import FloatArray, Source
-from sentei.criteria.score import Scores, split_by_group
+from sentei.criteria.base import CRITERIA, FloatArray, Needs, Source
+from sentei.criteria.score import Scores, score, split_by_group
 from sentei.errors import PruningError
 from sentei.graph import Graph
-from sentei.graph.groups import lowest_first
-from sentei.index.atoms import BoolArray
+from sentei.graph.groups import lowest, lowest_first
+from sentei.index.atoms import BoolArray, IntArray
 from sentei.registry import Registry
 from sentei.seeding import derive_seed
 from sentei.train import Hook, TrainConfig
@@ -244,6 +244,40 @@ def chosen_by(setting: Setting, scores: Scores, *, scope: str) -> BoolArray:
     return ~found.keep
 
 
+def weight_scores(graph: Graph, criterion: str, model: nn.Module) -> FloatArray:
+    """Return the scores of a criterion that needs weights alone, shape [C]."""
+    by_group = score(graph, criterion, model=model).by_group
+    return np.concatenate([by_group[g.name] for g in graph.groups])
+
+
+def num_chosen(setting: Setting, criterion: str, model: nn.Module, *, scope: str) -> IntArray:
+    """Return how many channels of each group a plan for the budget would remove, shape [G].
+
+    Raises:
+        BudgetError: The budget cannot be met.
+        UnknownNameError: There is no such scope.
+    """
+    chosen = chosen_by(setting, score(setting.graph, criterion, model=model), scope=scope)
+    return np.array(
+        [chosen[g.first : g.first + g.width].sum() for g in setting.graph.groups], dtype=np.int64
+    )
+
+
+def lowest_of_each(graph: Graph, scores_C: FloatArray, counts_G: IntArray) -> BoolArray:
+    """Return the channels with the lowest scores of every group, shape [C].
+
+    Args:
+        graph: The graph.
+        scores_C: Low is chosen first.
+        counts_G: How many of each group; where rows must stay equal, rounded down to whole ones.
+    """
+    chosen = np.zeros(graph.num_channels, dtype=np.bool_)
+    for group, count in zip(graph.groups, counts_G, strict=True):
+        own = scores_C[group.first : group.first + group.width]
+        chosen[group.first + lowest(group, own, int(count) // group.num_rows)] = True
+    return chosen
+
+
 def chosen_lowest(sizes_C: FloatArray, chosen_C: BoolArray) -> FloatArray:
     """Return scores in the order of sizes, the chosen channels below all others, shape [C].
 
@@ -272,4 +306,22 @@ def check_at_least(owner: object, name: str, lowest: float, *, strict: bool = Fa
         raise ValueError(
             f"{type(owner).__name__}: {name}={value}; expected a finite number "
             f"{'>' if strict else '>='} {lowest:g}"
+        )
+
+
+def check_criterion(owner: object, name: str) -> None:
+    """Refuse a criterion that needs more than weights.
+
+    Args:
+        owner: The plug-in that has it as a field.
+        name: Of the criterion.
+
+    Raises:
+        ValueError: It needs images.
+        UnknownNameError: There is no such criterion.
+    """
+    if CRITERIA[name]().needs is not Needs.NOTHING:
+        raise ValueError(
+            f"{type(owner).__name__}: criterion {name!r} needs images; expected one that looks at "
+            "weights alone, such as 'l2' or 'fpgm'"
         )

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.base import FloatArray, Source, require
+from sentei.criteria.base import FloatArray, Source
 from sentei.sparsify.base import (
     SPARSIFIERS,
     Setting,
@@ -15,8 +15,8 @@ from sentei.sparsify.base import (
     check_at_least,
     must_stay,
 )
-from sentei.sparsify.channels import Selection, as_scores, evidence_of, owned_by
-from sentei.sparsify.wiring import norm_slices, produced_slices
+from sentei.sparsify.channels import Selection, as_scores, evidence_of
+from sentei.sparsify.wiring import maker_slices
 
 
 @SPARSIFIERS.register("oto")
@@ -80,14 +80,7 @@ class _OTOHook(SparseHook):
 
     def on_start(self, model: nn.Module) -> None:
         evidence = evidence_of(self.setting.graph, model)
-        slices = (*produced_slices(evidence), *norm_slices(evidence))
-        require(
-            evidence.graph,
-            owned_by(evidence, slices),
-            "no convolution, linear layer or norm makes it; sparsify with 'group-lasso', or "
-            "protect the group",
-        )
-        self.groups = Selection(evidence, slices)
+        self.groups = Selection(evidence, maker_slices(evidence))
 
     def penalty(self, _model: nn.Module) -> Tensor:
         return self.method.strength * self.groups.norms().sum()

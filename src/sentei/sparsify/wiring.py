@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sentei.criteria.base import Evidence, parameter_name, produced_dims, require
+from sentei.criteria.base import Evidence, parameter_name, produced_dims, require, weights_CF
 from sentei.errors import PruningError
-from sentei.graph import Slice
+from sentei.graph import Group, Slice
 from sentei.graph.analysis import refs
 from sentei.graph.capture import Op, Recording, Ref
 from sentei.sparsify.channels import norm_scales, owned_by
@@ -107,6 +108,61 @@ def produced_slices(evidence: Evidence) -> tuple[Slice, ...]:
     """Return the slices with which channels are made: rows of weights, and entries of biases."""
     dims = produced_dims(evidence)
     return tuple(s for s in evidence.slices if s.dims == (dims.get(s.tensor, -1),))
+
+
+def maker_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return all that makes channels: produced slices, scales and shifts of norms.
+
+    With all of them zero a channel is zero, if activations map 0 to 0.
+
+    Raises:
+        PruningError: Nothing makes the channels of a group.
+    """
+    slices = (*produced_slices(evidence), *norm_slices(evidence))
+    require(
+        evidence.graph,
+        owned_by(evidence, slices),
+        "no convolution, linear layer or norm makes it; sparsify with 'group-lasso', or "
+        "protect the group",
+    )
+    return slices
+
+
+def filter_slices(evidence: Evidence) -> tuple[Slice, ...]:
+    """Return the produced slices: filters and biases, so that norms behind them keep training.
+
+    Raises:
+        PruningError: The channels of a group have no filter, or one that cannot be zero.
+    """
+    slices = produced_slices(evidence)
+    for part in slices:
+        if "parametrizations" in part.tensor.split("."):  # weight norm divides by its length
+            raise PruningError(
+                f"{part.tensor} cannot be set to zero: it is parametrized, as by weight norm; "
+                "remove that first, sparsify with 'group-lasso', or protect its group"
+            )
+    require(
+        evidence.graph,
+        owned_by(evidence, slices),
+        "no convolution or linear layer makes it; sparsify with 'group-lasso', or protect the "
+        "group",
+    )
+    return slices
+
+
+def filter_rows(evidence: Evidence, group: Group) -> Tensor:
+    """Return the filters and biases that make the channels of a group, shape [channels, elements].
+
+    Raises:
+        PruningError: The channels of some group have no filter.
+    """
+    made = {(s.tensor, s.dims) for s in filter_slices(evidence)}
+    rows = [
+        weights_CF(group, m, evidence.parameters[m.tensor].detach())
+        for m in group.members
+        if (m.tensor, (m.dim,)) in made and not m.is_inner
+    ]
+    return torch.cat(rows, dim=1)
 
 
 def consumed_slices(evidence: Evidence) -> tuple[Slice, ...]:
