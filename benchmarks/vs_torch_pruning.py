@@ -14,6 +14,7 @@ import fnmatch
 import importlib.metadata
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -273,7 +274,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
         return "yes"
     if record.get("silent"):
         return f"no: runs, {record['reason']}"
-    return f"no: {record.get('stage')}: {record.get('reason', '')[:100]}"
+    reason = textwrap.shorten(record.get("reason", ""), 100, placeholder=" ...")
+    return f"no: {record.get('stage')}: {reason}"
 
 
 if __name__ == "__main__":
