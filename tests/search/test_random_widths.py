@@ -5,40 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sentei import Budget, score, trace
-from sentei.cost import CostModel
+from sentei import Budget
 from sentei.errors import BudgetError
-from sentei.index.atoms import IntArray
-from sentei.search import Problem
-from sentei.search.random_widths import RandomWidths, widths_along
-from tests.support.nets import ResidualNet, example, fill
-
-
-class Judge:
-    """Likes widths near a hidden vector; remembers what it saw."""
-
-    def __init__(self, hidden: IntArray) -> None:
-        self.hidden = hidden
-        self.seen: list[IntArray] = []
-
-    def __call__(self, widths: IntArray, *, num_steps: int = 0) -> float:
-        assert num_steps == 0
-        self.seen.append(widths)
-        return -float(np.abs(widths - self.hidden).sum())
-
-
-def problem(judge: Judge | None = None, seed: int = 0) -> Problem:
-    graph = trace(fill(ResidualNet()), example(1, 3, 8, 8))
-    return Problem(
-        graph=graph,
-        scores=score(graph, "l1"),
-        costs=CostModel.of(graph),
-        budget=Budget(macs=0.5),
-        floor=0.1,
-        tolerance=0.1,
-        evaluate=judge or Judge(graph.widths // 2),
-        seed=seed,
-    )
+from sentei.search.candidates import widths_along
+from sentei.search.random_widths import RandomWidths
+from tests.support.toy_search import Judge, problem, shares
 
 
 def test_the_candidate_that_the_judge_likes_most_is_kept() -> None:
@@ -59,9 +30,7 @@ def test_every_candidate_meets_the_budget() -> None:
 
     RandomWidths(num_candidates=12).search(own)
 
-    dense = own.costs.macs(own.graph.widths)
-    shares = [own.costs.macs(w) / dense for w in judge.seen]
-    assert all(0.45 <= s <= 0.5 for s in shares)
+    assert all(0.45 <= s <= 0.5 for s in shares(own, judge.seen))
 
 
 def test_the_seed_decides() -> None:

@@ -1,17 +1,15 @@
 """Random widths at the budget, the best of which is kept."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
-from sentei.allocate import allocate
-from sentei.allocate.global_ import Global
-from sentei.criteria import Scores
-from sentei.criteria.base import FloatArray, Source
-from sentei.errors import BudgetError
+from sentei.criteria.base import Source
 from sentei.index.atoms import IntArray
 from sentei.search.base import SEARCHERS, Problem, Searcher
+from sentei.search.candidates import Contest, widths_along
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,52 +49,11 @@ class RandomWidths(Searcher):
     def search(self, problem: Problem) -> IntArray:
         """Return the widths of the most accurate candidate, [G]; of equal ones the first."""
         rng = np.random.default_rng(problem.seed)
-        found: list[IntArray] = []
-        refusals: list[BudgetError] = []
+        contest = Contest(problem=problem)
         for _ in range(self.num_candidates):
             factors_G = rng.uniform(self.low, 1.0, len(problem.graph.groups))
-            try:
-                found.append(widths_along(problem, factors_G))
-            except BudgetError as error:
-                refusals.append(error)
-        if not found:
-            raise refusals[0]
-        accuracies = [problem.evaluate(widths) for widths in found]
-        return found[int(np.argmax(accuracies))]
-
-
-def widths_along(problem: Problem, factors_G: FloatArray) -> IntArray:
-    """Return widths [G] that meet the budget and remove shares in proportion to the factors.
-
-    Args:
-        problem: What is searched.
-        factors_G: One number > 0 a group; twice the factor loses twice the share.
-
-    Raises:
-        BudgetError: The budget cannot be met in this direction.
-    """
-    graph = problem.graph
-    by_group = {
-        g.name: _shares(problem.scores.by_group[g.name]) / factor
-        for g, factor in zip(graph.groups, factors_G, strict=True)
-    }
-    found = allocate(
-        graph,
-        Scores(criterion="direction", by_group=by_group, comparable=True),
-        budget=problem.budget,
-        scope=Global(normalization="none"),
-        floor=problem.floor,
-        tolerance=problem.tolerance,
-        costs=problem.costs,
-    )
-    return found.widths
-
-
-def _shares(scores_C: FloatArray) -> FloatArray:
-    """Return the share of its group that goes before each channel, in (0, 1)."""
-    shares = np.empty(len(scores_C))
-    shares[np.argsort(scores_C, kind="stable")] = (np.arange(len(scores_C)) + 0.5) / len(scores_C)
-    return shares
+            contest.enter(partial(widths_along, problem, factors_G))
+        return contest.winner()
 
 
 SEARCHERS.register("eagleeye")(RandomWidths)
