@@ -257,12 +257,27 @@ def mean_over_points(evidence: Evidence, points: Sequence[Point], missing: str) 
     Raises:
         PruningError: A channel lies at no point.
     """
-    counts = np.zeros(evidence.graph.num_channels)
-    for point in points:
-        counts[point.owned] += 1
-    require(evidence.graph, counts > 0, missing)
+    counts = num_points(evidence.graph, points, missing)
     means: FloatArray = evidence.sums["total"].numpy() / (counts * evidence.num_images)
     return means
+
+
+def num_points(graph: Graph, points: Sequence[Point], missing: str) -> FloatArray:
+    """Return at how many points each channel lies, shape [G].
+
+    Args:
+        graph: The graph.
+        points: Those that count.
+        missing: What a group lacks that has no point, and what to do, for the message.
+
+    Raises:
+        PruningError: A channel lies at no point.
+    """
+    counts = np.zeros(graph.num_channels)
+    for point in points:
+        counts[point.owned] += 1
+    require(graph, counts > 0, missing)
+    return counts
 
 
 def add_channels(total: Tensor, point: Point, values: Tensor) -> None:
@@ -318,3 +333,30 @@ def watch_gates(
         hand_over()
     finally:
         handle.remove()
+
+
+@contextmanager
+def sum_over_gates(
+    graph: Graph,
+    model: nn.Module,
+    points: Iterable[Point],
+    statistic: Callable[[Tensor], Tensor],
+) -> Iterator[dict[str, Tensor]]:
+    """Add up a number for every image and channel from the gradients of gates.
+
+    Args:
+        graph: The graph.
+        model: The model that will run forward and backward.
+        points: Where the gates sit.
+        statistic: From the gradients of a batch, [N, G], to numbers of that shape.
+
+    Yields:
+        "total": the sums over images, shape [G], float64.
+    """
+    total = torch.zeros(graph.num_channels, dtype=torch.float64)
+
+    def add(gradients: Tensor) -> None:
+        total.add_(statistic(gradients).sum(0).cpu())
+
+    with watch_gates(graph, model, points, add):
+        yield {"total": total}
