@@ -9,6 +9,7 @@ from sentei.allocate import Budget
 from sentei.compare.recipes import RECIPES
 from sentei.errors import ConfigError
 from sentei.methods import METHODS, SECTIONS
+from sentei.methods.base_network import BaseConfig, check_counts
 from sentei.train import TrainConfig
 
 BASELINES = ("random", "uniform", "smaller-dense", "scratch-e", "scratch-b", "weight-magnitude")
@@ -16,35 +17,21 @@ BASELINES = ("random", "uniform", "smaller-dense", "scratch-e", "scratch-b", "we
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
+class CompareConfig(BaseConfig):
     """One network, data, methods, targets, seeds and recipes.
 
     Args:
-        model: As ``RunConfig.model``.
-        data: As ``RunConfig.data``.
         output: Directory of the study; no part of what it computes.
         methods: Names of methods.
         targets: Budgets, such as ``"macs=0.5"``.
         seeds: Number of seeds, >= 1: 0, 1, ...
         recipes: Names of recipes of the recovery; every method runs with each.
         train: Fields of the recipes that are set otherwise, such as ``{"epochs": 3}``.
-        weights: File of weights to start from, or None.
-        pretrained: Start from published weights.
-        base_epochs: Epochs that a network with a new classifier learns the data first, >= 1.
-        image_size: Height and width in pixels; None is the data set's own.
-        batch_size: Images of a training batch, >= 1.
-        augment: Crop and mirror training images at random.
         calibration_images: Training images that criteria look at, >= 1.
-        train_images: Training images that are used; None is all.
-        val_images: Validation images that are used; None is all.
-        test_images: Test images that are used; None is all.
         floor: Least share of a group that stays, in (0, 1].
         tolerance: How far below its limit the binding cost may end, relative, in [0, 1).
         round_to: Widths become multiples of it, >= 1.
         protect: Names of modules or parameters that stay whole.
-        split_seed: Of the split into train, val and test, >= 0.
-        device: Where to train.
-        trust_code: Run code outside sentei that a saved network names as its source.
 
     Raises:
         UnknownNameError: There is no such method or recipe.
@@ -52,38 +39,21 @@ class CompareConfig:
         BudgetError: A target is no budget.
     """
 
-    model: str
-    data: str
     output: str
     methods: tuple[str, ...]
     targets: tuple[str, ...]
     seeds: int = 3
     recipes: tuple[str, ...] = ("closed",)
     train: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    pretrained: bool = False
-    base_epochs: int = 5
-    image_size: int | None = None
-    batch_size: int = 64
-    augment: bool = True
     calibration_images: int = 512
-    train_images: int | None = None
-    val_images: int | None = None
-    test_images: int | None = None
     floor: float = 0.1
     tolerance: float = 0.005
     round_to: int = 1
     protect: tuple[str, ...] = ()
-    split_seed: int = 0
-    device: str = "cpu"
-    trust_code: bool = False
 
     def __post_init__(self) -> None:
-        least = ("seeds", "base_epochs", "batch_size", "calibration_images", "round_to")
-        for name in (*least, "train_images", "val_images", "test_images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; give at least 1")
+        super().__post_init__()
+        check_counts(self, ("seeds", "calibration_images", "round_to"))
         for name in ("methods", "targets", "recipes"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; give at least one")

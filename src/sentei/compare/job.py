@@ -1,28 +1,23 @@
 """One job of a comparison: a method, a target, a recipe and a seed, to a row of the table."""
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from sentei.allocate import Budget
 from sentei.compare.config import CompareConfig
 from sentei.cost import Counts, measure
-from sentei.data import DataSplits, load_data
-from sentei.data.base import Images, num_samples
+from sentei.data import DataSplits
 from sentei.engine.job import Report, Run
 from sentei.methods import METHODS, Outcome, Task
+from sentei.methods.base_network import load_base
 from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
-from sentei.seeding import make_generator
-from sentei.surgery.checkpoint import load_pretrained
-from sentei.train import Progress, evaluate
-
-BASE_FOLDER = "base"
+from sentei.train import evaluate
+from sentei.train.progress import telling
 
 
 def make_runner(context: Mapping[str, Any]) -> Run:
@@ -33,46 +28,9 @@ def make_runner(context: Mapping[str, Any]) -> Run:
             the base network lies.
     """
     config = CompareConfig.from_json(context["config"])
-    model = load_pretrained(Path(context["directory"]) / BASE_FOLDER, trust_code=True).eval()
-    data = load_splits(config, model)
+    model, data = load_base(config, Path(context["directory"]))
     bench = _Bench(config, model, data)
     return bench.run
-
-
-def load_splits(config: CompareConfig, model: nn.Module | None = None) -> DataSplits:
-    """Return the images of a comparison, as many as it uses of each part."""
-    channels = None if model is None else _in_channels(model)
-    data = load_data(
-        config.data,
-        image_size=config.image_size,
-        seed=config.split_seed,
-        in_channels=channels,
-    )
-    return dataclasses.replace(
-        data,
-        train=_some(data.train, config.train_images, "train"),
-        val=_some(data.val, config.val_images, "val"),
-        test=_some(data.test, config.test_images, "test"),
-    )
-
-
-def _in_channels(model: nn.Module) -> int | None:
-    """Return the channels of the images that the first convolution takes."""
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return None if first is None else first.in_channels
-
-
-def _some(images: Images, count: int | None, part: str) -> Images:
-    """Return a random part of a data set, the same in every worker; None is all of it."""
-    total = num_samples(images)
-    if count is None or count >= total:
-        return images
-    order = torch.randperm(total, generator=make_generator(0, "images", part))[:count]
-    return (
-        torch.utils.data.Subset(images, order.tolist())
-        if not hasattr(images, "subset")
-        else (images.subset(order))
-    )
 
 
 class _Bench:
@@ -103,7 +61,7 @@ class _Bench:
             round_to=config.round_to,
             protect=config.protect,
             device=config.device,
-            on_progress=lambda step: _tell(report, step),
+            on_progress=telling(report),
         )
         outcome = METHODS[spec["method"]].run(task)
         return {**spec, **self._row(spec["method"], outcome)}
@@ -136,9 +94,3 @@ class _Bench:
             else dataclasses.asdict(outcome.verification),
             "notes": list(outcome.notes),
         }
-
-
-def _tell(report: Report, step: Progress) -> None:
-    if step.step == step.num_steps or step.step % 20 == 0:
-        loss = step.loss if math.isfinite(step.loss) else None
-        report({"phase": step.phase, "epoch": step.epoch, "epochs": step.num_epochs, "loss": loss})

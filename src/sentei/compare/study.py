@@ -1,29 +1,18 @@
 """A comparison as a study: the base network, the jobs, their results and the page."""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from sentei import __version__, engine
-from sentei.allocate import Budget
 from sentei.compare.config import CompareConfig, jobs_of
-from sentei.compare.job import BASE_FOLDER, load_splits
-from sentei.data import DataSplits
 from sentei.engine.study import OnEvent
 from sentei.errors import CheckpointError
-from sentei.methods.task import Phase, Task
-from sentei.pipeline.config import fine_tune_recipe
-from sentei.pipeline.network import Network, load_network
-from sentei.pipeline.workshop import EVALUATION_BATCH
+from sentei.methods.base_network import prepare_base
 from sentei.records import atomic_write_text, hardware
 from sentei.report.comparison_page import write_comparison
-from sentei.surgery.checkpoint import WEIGHTS_NAME, load_pretrained, save_pretrained
-from sentei.train import evaluate
 
 CONFIG_NAME = "config.json"
 ROWS_NAME = "rows.json"
@@ -72,7 +61,7 @@ def compare(
         KeyboardInterrupt: SIGINT or SIGTERM came; finished jobs are kept.
     """
     directory = Path(config.output)
-    base = _base(config, directory)
+    base = prepare_base(config, directory)
     meta = {
         "kind": "comparison",
         "sentei": __version__,
@@ -162,75 +151,6 @@ def _collect(store: engine.Store, keys: list[str], base: dict[str, Any]) -> Comp
         if key in failures and key not in results
     ]
     return Comparison(rows=rows, failures=failed, base=base)
-
-
-# The base ---------------------------------------------------------------------------------------
-
-
-def _base(config: CompareConfig, directory: Path) -> dict[str, Any]:
-    """Return what is known of the base network; make it where it is not there yet."""
-    folder = directory / BASE_FOLDER
-    path = folder / "facts.json"
-    if path.exists():
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if facts["sha256"] != _digest(folder):
-            raise CheckpointError(
-                f"{folder}: the base network is not the one this comparison began with; restore "
-                "it, or start in another directory (-o)"
-            )
-        return facts
-    data = load_splits(config)
-    network = _load(config, data)
-    if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
-        data = load_splits(config, network.model)
-    if network.is_new:
-        _learn(config, network.model, data)
-    save_pretrained(
-        network.model,
-        folder,
-        source=network.source,
-        metadata={"input_shape": list(data.input_shape), "data": config.data},
-    )
-    model = load_pretrained(folder, trust_code=True)
-    test = evaluate(model, data.loader("test", batch_size=EVALUATION_BATCH), device=config.device)
-    facts = {
-        "sha256": _digest(folder),
-        "data_digest": data.digest,
-        "accuracy": test.accuracy,
-        "test_images": test.num_samples,
-        "trained_here": network.is_new,
-    }
-    atomic_write_text(path, json.dumps(facts) + "\n")
-    return facts
-
-
-def _load(config: CompareConfig, data: DataSplits) -> Network:
-    return load_network(
-        config.model,
-        num_classes=data.num_classes,
-        weights=config.weights,
-        pretrained=config.pretrained,
-        trust_code=config.trust_code,
-    )
-
-
-def _learn(config: CompareConfig, model: nn.Module, data: DataSplits) -> None:
-    """Train a network with a new classifier on the data."""
-    from_new = dataclasses.replace(fine_tune_recipe(), epochs=config.base_epochs)
-    task = Task(
-        model=model,
-        data=data,
-        budget=Budget(macs=1.0),
-        recipe=from_new,
-        batch_size=config.batch_size,
-        augment=config.augment,
-        device=config.device,
-    )
-    task.train(model, Phase(name="base", epochs=config.base_epochs))
-
-
-def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 
 __all__ = ["Comparison", "compare", "comparison_status", "read_config"]

@@ -1,8 +1,11 @@
 """What training tells while it runs, and what it leaves behind of every epoch."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+_STEPS_BETWEEN_REPORTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,19 @@ class Progress:
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]
+
+
+def telling(report: Callable[[Mapping[str, Any]], None]) -> OnProgress:
+    """Return what passes on every 20th step, and the last of an epoch, as JSON values."""
+
+    def tell(step: Progress) -> None:
+        if step.step == step.num_steps or step.step % _STEPS_BETWEEN_REPORTS == 0:
+            loss = step.loss if math.isfinite(step.loss) else None
+            report(
+                {"phase": step.phase, "epoch": step.epoch, "epochs": step.num_epochs, "loss": loss}
+            )
+
+    return tell
 
 
 @dataclass(frozen=True, kw_only=True)
