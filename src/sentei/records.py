@@ -306,7 +306,7 @@ class RunRecord:
                 f"record.schema_version is {version!r}, this sentei reads {SCHEMA_VERSION}; "
                 f"read it with the sentei that wrote it"
             )
-        return _decode_fields(RunRecord, values, "record")
+        return decode_fields(RunRecord, values, "record")
 
 
 def utc_now() -> str:
@@ -467,8 +467,18 @@ def _finite(text: str) -> float:
     return number
 
 
-def _decode_fields(kind: type[T], values: object, where: str) -> T:
-    """Return the dataclass ``kind`` made of ``values``, every field given, none besides."""
+def decode_fields(kind: type[T], values: object, where: str) -> T:
+    """Return the dataclass ``kind`` made of ``values``, every field given, none besides.
+
+    Args:
+        kind: Its fields are scalars, tuples of one type, mappings, or dataclasses of these, each
+            possibly ``| None``.
+        values: What `plain_mapping` made of one.
+        where: What it is, for messages.
+
+    Raises:
+        CheckpointError: a field is missing, unknown, of another type, or refused by ``kind``.
+    """
     given = _expect(dict, values, where)
     hints = typing.get_type_hints(kind)
     for problem, names in (("missing", hints.keys() - given), ("unknown", given.keys() - hints)):
@@ -489,7 +499,7 @@ def _decode(hint: object, value: object, where: str) -> object:
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _decode_fields(hint, value, where)
+        return decode_fields(hint, value, where)
     if origin is types.UnionType:
         return None if value is None else _decode(arguments[0], value, where)
     if origin is tuple:

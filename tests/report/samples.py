@@ -1,9 +1,10 @@
 """Records to report, and pages read back as trees."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from html.parser import HTMLParser
 from typing import Any
@@ -18,6 +19,7 @@ from sentei.records import (
     RunRecord,
 )
 
+HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>\"'&"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -102,6 +104,20 @@ def numbers_in(value: object) -> Iterator[float]:
             yield from numbers_in(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield float(value)
+
+
+def poison(value: object, *, kept: frozenset[str] = frozenset()) -> object:
+    """The value with every string in it hostile; times and ``kept`` stay, for others are refused."""
+    if isinstance(value, str):
+        return value if value in kept or re.match(r"\d{4}-\d\d-\d\dT", value) else HOSTILE
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {f.name: poison(getattr(value, f.name), kept=kept) for f in fields(value)}
+        return replace(value, **changed)
+    if isinstance(value, Mapping):
+        return {poison(key, kept=kept): poison(item, kept=kept) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(poison(item, kept=kept) for item in value)
+    return value
 
 
 def latency(

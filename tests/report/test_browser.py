@@ -8,18 +8,27 @@ from pathlib import Path
 import pytest
 
 from sentei.report import write_report
+from sentei.report.space_page import write_space_report
 from tests.report.samples import Page, record
+from tests.report.space_samples import analysis
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 CLICKS = """
 <script>
-  const header = [...document.querySelectorAll("#comparison ~ .scroll th")]
-    .find((th) => th.textContent === "MACs");
+  const header = [...document.querySelectorAll("SCOPE th")]
+    .find((th) => th.textContent === "HEADER");
   header.firstElementChild.click();
   const root = document.documentElement;
   document.body.dataset.overflow = root.scrollWidth - root.clientWidth;
 </script>
 """
+
+
+def click(path: Path, scope: str, header: str) -> None:
+    """Add a script that clicks on the header of a column and measures what the window cuts."""
+    script = CLICKS.replace("SCOPE", scope).replace("HEADER", header)
+    markup = path.read_text(encoding="utf-8").replace("</body>", f"{script}</body>")
+    path.write_text(markup, encoding="utf-8")
 
 
 def opened(path: Path, profile: Path) -> tuple[Page, str]:
@@ -57,7 +66,7 @@ def test_page_works_without_a_console_message(tmp_path: Path) -> None:
         for name, macs in costs.items()
     ]
     path = write_report(records, tmp_path / "report.html")
-    path.write_text(path.read_text(encoding="utf-8").replace("</body>", f"{CLICKS}</body>"))
+    click(path, "#comparison ~ .scroll", "MACs")
 
     page, messages = opened(path, tmp_path / "profile")
 
@@ -66,6 +75,20 @@ def test_page_works_without_a_console_message(tmp_path: Path) -> None:
     assert [row[0] for row in page.rows("All runs")] == ["cheap", "medium", "dear"]
     sorted_by = [th for th in page.root.iter("th") if th.get("aria-sort") == "ascending"]
     assert [th[0].tag for th in sorted_by] == ["button"]
+    assert page.root.findall(".//body")[0].get("data-overflow") == "0"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_page_of_a_space_study_works_without_a_console_message(tmp_path: Path) -> None:
+    path = write_space_report(tmp_path / "report.html", analysis())
+    click(path, "details table", "Drop, points")
+
+    page, messages = opened(path, tmp_path / "profile")
+
+    assert "CONSOLE" not in messages
+    drops = [float(row[-1]) for row in page.rows("Subnetworks, resnet20 at 50 %")]
+    assert drops == sorted(drops)
     assert page.root.findall(".//body")[0].get("data-overflow") == "0"
 
 

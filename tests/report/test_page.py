@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -12,9 +11,7 @@ import pytest
 
 from sentei.records import Measurement, RunRecord
 from sentei.report import render_report, write_report
-from tests.report.samples import Page, latency, numbers_in, record, text_of
-
-HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>\"'&"
+from tests.report.samples import HOSTILE, Page, latency, numbers_in, poison, record, text_of
 
 
 def page_of(*records: RunRecord) -> Page:
@@ -23,19 +20,6 @@ def page_of(*records: RunRecord) -> Page:
 
 def three() -> tuple[RunRecord, ...]:
     return replace(record(), name="a"), replace(record(), name="b"), replace(record(), name="c")
-
-
-def poison(value: object) -> object:
-    """The value with every string in it hostile; times stay, for a record refuses others."""
-    if isinstance(value, str):
-        return value if re.match(r"\d{4}-\d\d-\d\dT", value) else HOSTILE
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: poison(getattr(value, f.name)) for f in fields(value)})
-    if isinstance(value, Mapping):
-        return {poison(key): poison(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(poison(item) for item in value)
-    return value
 
 
 def poisoned() -> RunRecord:

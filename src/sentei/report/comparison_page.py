@@ -11,7 +11,7 @@ from sentei.report.comparison import Cell, Row, Sheet, cells, sheets
 from sentei.report.elements import el
 from sentei.report.page import document, json_data
 from sentei.report.scales import Scale, linear_scale
-from sentei.report.tables import Number, figure_of, table
+from sentei.report.tables import Number, figure_of, section, table
 
 
 def write_comparison(
@@ -51,7 +51,7 @@ def write_comparison(
 
 def _section(heading: str, content: ET.Element) -> ET.Element:
     name = "".join(c if c.isalnum() else "-" for c in heading.lower())
-    return el("section", el("h2", heading, id=name), content, aria_labelledby=name)
+    return section(name, heading, content)
 
 
 def _table(sheet: Sheet) -> ET.Element:

@@ -63,6 +63,16 @@ def _scaled(value: float, units: tuple[str, ...], show: Callable[[float], str]) 
     return signed(f"{number}{_SPACE}{units[rank]}".rstrip(_SPACE))
 
 
+def fixed(value: float, decimals: int = 2) -> str:
+    """Return a number with a fixed number of decimals: -0.5 gives -0.50."""
+    return signed(f"{value:.{decimals}f}")
+
+
+def probability(value: float) -> str:
+    """Return a p-value: 0.04 gives 0.040, anything below 0.001 reads < 0.001."""
+    return f"<{_SPACE}0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def integer(value: float) -> str:
     """Return an integer with thousands apart: 1,820,000."""
     return signed(f"{value:,.0f}")

@@ -19,6 +19,7 @@ from sentei.report.svg import (
 
 # Pixels: about the width of a character, the height of a line, from a mark to its label.
 _CHARACTER, _LINE, _GAP = 6.4, 14.0, 10.0
+HEIGHT = 320.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,42 @@ class Plane:
 
 def scatter(key: str, title: str, marks: Sequence[Mark], plane: Plane) -> ET.Element:
     """Return a scatter plot with the front of best marks as a step line."""
-    top, height, width = 26, 320, 0.97
+    front = sorted((mark for mark in marks if mark.on_front), key=lambda mark: mark.x)
+    parts = []
+    if len(front) > 1:
+        parts.append(stretched(_steps(front, plane), class_="front"))
+    for mark, (side, label_y) in zip(marks, place_labels(marks, plane, HEIGHT), strict=True):
+        parts.append(_mark(mark, plane, HEIGHT, side, label_y))
+    description = f"{len(marks)} points; {len(front)} on the front of best ones."
+    return chart(key, title, description, plane, parts)
+
+
+def chart(
+    key: str,
+    title: str,
+    description: str,
+    plane: Plane,
+    parts: Sequence[ET.Element],
+    *,
+    below: float = 0,
+) -> ET.Element:
+    """Return a figure of ``HEIGHT`` pixels with axes, and ``parts`` drawn on them.
+
+    Args:
+        key: Unique on the page; see :func:`~sentei.report.svg.figure`.
+        title: What the figure is.
+        description: What it shows, in a sentence.
+        plane: The axes.
+        parts: In the coordinates of the plot: fractions of its width, pixels of its height.
+        below: Pixels left free under the titles, for more axes.
+    """
+    top, width = 26, 0.97
+    inner = viewport(0, top, width, HEIGHT, *_axes(plane), *parts)
+    return figure(key, top + HEIGHT + 44 + below, title, description, inner)
+
+
+def _axes(plane: Plane) -> list[ET.Element]:
+    height = HEIGHT
     parts = [text(0, -12, plane.y_title, class_="tick strong")]
     for tick in plane.y.ticks(5):
         y = height * (1 - plane.y(tick))
@@ -69,15 +105,7 @@ def scatter(key: str, title: str, marks: Sequence[Mark], plane: Plane) -> ET.Ele
         parts.append(text(plane.x(tick), height + 18, plane.x_label(tick), class_="tick middle"))
     parts.append(horizontal(0, 1, height, class_="edge"))
     parts.append(text(1, height + 38, plane.x_title, class_="tick strong end"))
-    front = sorted((mark for mark in marks if mark.on_front), key=lambda mark: mark.x)
-    if len(front) > 1:
-        parts.append(stretched(_steps(front, plane), class_="front"))
-    for mark, (side, label_y) in zip(marks, place_labels(marks, plane, height), strict=True):
-        parts.append(_mark(mark, plane, height, side, label_y))
-    description = f"{len(marks)} points; {len(front)} on the front of best ones."
-    return figure(
-        key, top + height + 44, title, description, viewport(0, top, width, height, *parts)
-    )
+    return parts
 
 
 def _steps(front: Sequence[Mark], plane: Plane) -> str:

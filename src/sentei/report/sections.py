@@ -3,13 +3,13 @@
 import xml.etree.ElementTree as ET
 
 from sentei.records import RunRecord
-from sentei.report.elements import el
 from sentei.report.facts import Facts
 from sentei.report.groups import frozen, scores, widths
 from sentei.report.latency import latency
 from sentei.report.provenance import notes, provenance
 from sentei.report.recovery import recovery
 from sentei.report.result import cards, result_table, summary
+from sentei.report.tables import contents, section
 
 
 def run_sections(record: RunRecord, facts: Facts, key: str, *, level: int = 2) -> list[ET.Element]:
@@ -21,7 +21,7 @@ def run_sections(record: RunRecord, facts: Facts, key: str, *, level: int = 2) -
         key: Unique on the page; every id starts with it.
         level: Level of the sections' headings, 1 to 6.
     """
-    contents = [
+    known = [
         ("result", "Result", [summary(record, facts), cards(facts), result_table(facts)]),
         ("notes", "Notes", notes(record)),
         ("widths", "Widths", widths(record.groups, facts, key)),
@@ -31,11 +31,10 @@ def run_sections(record: RunRecord, facts: Facts, key: str, *, level: int = 2) -
         ("frozen", "Frozen groups", frozen(record.groups)),
         ("provenance", "Provenance", provenance(record, facts)),
     ]
-    present = [(f"{key}-{name}", title, parts) for name, title, parts in contents if parts]
-    links = [el("li", el("a", title, href=f"#{name}")) for name, title, _ in present]
-    navigation = el("nav", el("ul", *links), aria_label=f"Sections of {record.name}")
-    sections = [
-        el("section", el(f"h{level}", title, id=name), *parts, aria_labelledby=name)
-        for name, title, parts in present
+    present = [(f"{key}-{name}", title, parts) for name, title, parts in known if parts]
+    links = [(name, title) for name, title, _ in present]
+    navigation = contents(f"Sections of {record.name}", links)
+    return [
+        navigation,
+        *(section(name, title, *parts, level=level) for name, title, parts in present),
     ]
-    return [navigation, *sections]

@@ -6,6 +6,7 @@ drawn in an inner viewport of 1000 by 1000 units that stretches. Colours live in
 """
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 
 from sentei.report.elements import el
 
@@ -82,3 +83,20 @@ def stretched(path: str, *, class_: str) -> ET.Element:
         preserveAspectRatio="none",
         overflow="visible",
     )
+
+
+def trail(points: Iterable[tuple[float, float]]) -> str:
+    """Return the path through points given as fractions from the left and from the bottom.
+
+    Example:
+        >>> trail([(0.0, 0.0), (0.5, 1.0)])
+        'M0 1000L500 0'
+    """
+    places = (f"{UNITS * x:.5g} {UNITS * (1 - y):.5g}" for x, y in points)
+    return "M" + "L".join(places)
+
+
+def sample(class_: str) -> ET.Element:
+    """Return a short piece of a line for a legend; ``class_`` gives its colour and dashes."""
+    line = el("line", x1="0", x2="26", y1="5", y2="5", class_=class_)
+    return el("svg", line, class_="chart sample", width="26", height="10", aria_hidden="true")

@@ -92,6 +92,17 @@ def paragraph(*words: Child, class_: str | None = None) -> ET.Element:
     return el("p", *words, class_=class_)
 
 
+def section(name: str, heading: str, *parts: ET.Element, level: int = 2) -> ET.Element:
+    """Return a section under a heading; ``name`` is its id, unique on the page."""
+    return el("section", el(f"h{level}", heading, id=name), *parts, aria_labelledby=name)
+
+
+def contents(label: str, links: Iterable[tuple[str, str]]) -> ET.Element:
+    """Return links to sections, given as (name, heading)."""
+    items = [el("li", el("a", heading, href=f"#{name}")) for name, heading in links]
+    return el("nav", el("ul", *items), aria_label=label)
+
+
 def figure_of(chart: ET.Element, *caption: Child) -> ET.Element:
     """Return a chart under its caption."""
     return el("figure", el("figcaption", *caption), chart)

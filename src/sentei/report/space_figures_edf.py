@@ -1,0 +1,79 @@
+"""F1: how the drop is distributed in every space."""
+
+import itertools
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+from sentei.report import formats
+from sentei.report.plane import Plane, chart
+from sentei.report.scales import Scale, linear_scale
+from sentei.report.space_marks import GUTTER, Trace, legend, series, traces
+from sentei.report.space_population import SpaceResult
+from sentei.report.tables import figure_of
+
+
+def edf_figures(key: str, spaces: Sequence[SpaceResult]) -> list[ET.Element]:
+    """Return one figure a family of spaces; ``key`` is unique on the page."""
+    families = dict.fromkeys(space.family for space in spaces)
+    return [
+        _figure(f"{key}-edf-{i}", family, [s for s in spaces if s.family == family])
+        for i, family in enumerate(families, start=1)
+    ]
+
+
+def _figure(key: str, family: str, spaces: Sequence[SpaceResult]) -> ET.Element:
+    x = linear_scale([drop for space in spaces for drop in space.drops], padding=0.04)
+    plane = Plane(
+        x=Scale(low=x.low, high=x.high, gutter=GUTTER),
+        y=Scale(low=0, high=1),
+        x_label=formats.tick,
+        y_label=formats.tick_percent,
+        x_title="Drop of accuracy, points",
+        y_title="Share of subnetworks below",
+    )
+    drawn = [_trace(space, series(i), x) for i, space in enumerate(spaces)]
+    names = "; ".join(trace.hover for trace in drawn)
+    return figure_of(
+        chart(key, f"Drop in {family}", f"{names}.", plane, traces(plane, drawn)),
+        f"F1, {family}. Higher and further left is better. Shaded: the band that holds the whole "
+        "distribution function with probability 95 % (Dvoretzky, Kiefer, Wolfowitz), where the "
+        "weights are equal. Legend: n | smallest | mean. ",
+        *legend(drawn),
+    )
+
+
+def legend_of(space: SpaceResult) -> str:
+    """Return ``name n|min|mean``."""
+    return (
+        f"{space.name} {len(space.drops)}|{formats.fixed(space.minimum)}|"
+        f"{formats.fixed(space.mean)}"
+    )
+
+
+def _trace(space: SpaceResult, class_: str, x: Scale) -> Trace:
+    xs, ys = steps(space.drops, space.weights)
+    xs, ys = [x.low, *xs, x.high], [0.0, *ys, 1.0]
+    half = space.epsilon
+    return Trace(
+        name=legend_of(space),
+        class_=class_,
+        xs=xs,
+        ys=ys,
+        low=[] if half is None else [max(y - half, 0.0) for y in ys],
+        high=[] if half is None else [min(y + half, 1.0) for y in ys],
+        hover=legend_of(space),
+    )
+
+
+def steps(drops: Sequence[float], weights: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the corners of the share of the weight below each drop, lower corner first.
+
+    Example:
+        >>> steps([2.0, 1.0], [1.0, 3.0])
+        ([1.0, 1.0, 2.0, 2.0], [0.0, 0.75, 0.75, 1.0])
+    """
+    order = sorted(zip(drops, weights, strict=True))
+    total = sum(weights)
+    heights = [0.0, *(h / total for h in itertools.accumulate(weight for _, weight in order))]
+    xs = [drop for drop, _ in order for _ in range(2)]
+    return xs, [height for pair in itertools.pairwise(heights) for height in pair]

@@ -1,0 +1,190 @@
+"""Figures of a space study: coordinates and texts by hand."""
+
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from sentei.report.space_figures_edf import edf_figures, steps
+from sentei.report.space_figures_ratio import ratio_figure, trend_figure
+from tests.report.samples import text_of
+from tests.report.space_samples import point, population, regime, space
+
+GUTTER = 0.06
+
+
+def places(path: str) -> list[tuple[float, float]]:
+    """The corners of a path as fractions from the left and from the bottom."""
+    pairs = [p.split() for p in path.removesuffix("Z").replace("M", "").split("L")]
+    return [(float(x) / 1000, 1 - float(y) / 1000) for x, y in pairs]
+
+
+def paths(figure: ET.Element, class_: str) -> list[list[tuple[float, float]]]:
+    found = [e for e in figure.iter("path") if e.get("class") == class_]
+    return [places(e.get("d", "")) for e in found]
+
+
+def of_class(figure: ET.Element, class_: str) -> list[ET.Element]:
+    return [e for e in figure.iter() if e.get("class") == class_]
+
+
+def share(element: ET.Element, name: str) -> float:
+    return float(element.get(name, "").removesuffix("%")) / 100
+
+
+def on_log(value: float, low: float, high: float) -> float:
+    return GUTTER + (1 - GUTTER) * math.log(value / low) / math.log(high / low)
+
+
+# ---- F1 ----------------------------------------------------------------------------------------
+
+
+def test_edf_steps_up_at_each_drop_by_its_weight() -> None:
+    xs, ys = steps([3.0, 1.0, 2.0], [1.0, 1.0, 2.0])
+
+    assert xs == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+    assert ys == [0.0, 0.25, 0.25, 0.75, 0.75, 1.0]
+
+
+def test_edf_curve_and_band_lie_where_they_should() -> None:
+    (figure,) = edf_figures("k", [space("a", 1.0, 2.0, 3.0, 4.0)])
+
+    # The axis leaves 4 % of the range on each side: 0.88 to 4.12, behind a gutter of 6 %.
+    x = [GUTTER + (1 - GUTTER) * (drop - 0.88) / 3.24 for drop in (1.0, 2.0, 3.0, 4.0)]
+    heights = [0.0, 0.25, 0.5, 0.75, 1.0]
+    expected = [(GUTTER, 0.0)]
+    for i, place in enumerate(x):
+        expected += [(place, heights[i]), (place, heights[i + 1])]
+    expected.append((1.0, 1.0))
+    (curve,) = paths(figure, "trace s1")
+    assert curve == [pytest.approx(corner, abs=1e-4) for corner in expected]
+
+    (band,) = paths(figure, "band s1")
+    upper, lower = band[: len(expected)], band[len(expected) :][::-1]
+    assert [y for _, y in upper] == pytest.approx([min(y + 0.25, 1) for _, y in expected], abs=1e-4)
+    assert [y for _, y in lower] == pytest.approx([max(y - 0.25, 0) for _, y in expected], abs=1e-4)
+
+
+def test_edf_legend_says_n_min_mean_and_unequal_weights_have_no_band() -> None:
+    first, second = edf_figures("k", regime().spaces)
+
+    entries = [text_of(e).strip() for e in first.iter("span")]
+    assert entries == ["low 4|1.00|2.50", "high 2|2.00|3.00"]
+    assert [e.get("class") for e in first.iter("path")] == [
+        "band s1", "band s2", "trace s1", "trace s2",
+    ]  # fmt: skip
+    assert not of_class(second, "band s1")
+
+
+# ---- F2 ----------------------------------------------------------------------------------------
+
+
+def test_ratio_axis_is_logarithmic_over_the_attainable_range() -> None:
+    figure = ratio_figure("k", "r", population())
+
+    # log_scale leaves a factor 1.1 beyond 0.5 and 2.
+    low, high = 0.5 / 1.1, 2.0 * 1.1
+    dots = of_class(figure, "point s1")
+    ratios = (0.5, 0.8, 1.0, 1.25, 2.0)
+    assert [share(d, "cx") for d in dots] == pytest.approx(
+        [on_log(ratio, low, high) for ratio in ratios], abs=1e-4
+    )
+    # Drops from 1 to 4 leave 10 % on each side: 0.7 to 4.3 over 320 pixels.
+    drops = (2.0, 1.0, 1.5, 2.5, 4.0)
+    expected = [320 * (1 - (drop - 0.7) / 3.6) for drop in drops]
+    assert [float(d.get("cy", "")) for d in dots] == pytest.approx(expected, abs=0.01)
+    assert [float(d.get("data-value", "")) for d in dots] == list(drops)
+
+
+def test_attainable_range_and_interval_of_the_optimum_are_shaded() -> None:
+    figure = ratio_figure("k", "r", population())
+
+    low, high = 0.5 / 1.1, 2.0 * 1.1
+    for class_, (left, right) in {"attainable": (0.5, 2.0), "interval": (0.625, 1.0)}.items():
+        (area,) = of_class(figure, class_)
+        start, width = share(area, "x"), share(area, "width")
+        ends = (on_log(left, low, high), on_log(right, low, high))
+        assert (start, start + width) == pytest.approx(ends, abs=1e-4)
+
+
+def test_dense_ratio_optimum_and_uniform_recipe_are_marked() -> None:
+    figure = ratio_figure("k", "r", population())
+
+    low, high = 0.5 / 1.1, 2.0 * 1.1
+    (dense,) = [e for e in of_class(figure, "reference") if e.tag == "line"]
+    assert share(dense, "x1") == pytest.approx(on_log(1.0, low, high), abs=1e-4)
+    optimum = next(e for e in of_class(figure, "optimum") if (e.get("x1") or "").endswith("%"))
+    assert share(optimum, "x1") == pytest.approx(on_log(0.8, low, high), abs=1e-4)
+    (uniform,) = [e for e in of_class(figure, "uniform") if e.tag == "circle"]
+    assert text_of(uniform.find("title")) == ("uniform recipe, base: m 0.960, drop 1.25 points")
+    words = text_of(figure)
+    assert "dense, m = 1" in words
+    assert "m* 0.800, 95 % interval 0.625 to 1.00 (pairs bootstrap; 2 % of the resamples" in words
+
+
+def test_fit_has_its_band() -> None:
+    figure = ratio_figure("k", "r", population())
+
+    low, high = 0.5 / 1.1, 2.0 * 1.1
+    # With the band's edges the drops reach from 1 to 4.3; the axis holds the curve, clamps the rest.
+    (curve,) = paths(figure, "trace s2")
+    expected = [
+        (on_log(x, low, high), (y - 0.7) / 3.6) for x, y in ((0.5, 1.9), (0.8, 1.1), (2.0, 3.9))
+    ]
+    assert curve == [pytest.approx(corner, abs=1e-4) for corner in expected]
+    assert len(paths(figure, "band s2")[0]) == 6
+
+
+def test_winners_band_stands_above_its_permutation_null() -> None:
+    figure = ratio_figure("k", "r", population())
+
+    low, high = 0.5 / 1.1, 2.0 * 1.1
+    bars = {
+        class_: next(e for e in of_class(figure, class_) if e.get("y1") == e.get("y2"))
+        for class_ in ("trace s3", "trace s8")
+    }
+    for class_, (left, right) in {"trace s3": (0.64, 1.0), "trace s8": (0.55, 1.8)}.items():
+        bar = bars[class_]
+        assert (share(bar, "x1"), share(bar, "x2")) == pytest.approx(
+            (on_log(left, low, high), on_log(right, low, high)), abs=1e-4
+        )
+    assert float(bars["trace s3"].get("y1", "")) < float(bars["trace s8"].get("y1", ""))
+    words = text_of(figure)
+    assert "Winners (best 5 %): 0.640 to 1.00" in words
+    assert "Permuted, what chance gives: 0.550 to 1.80" in words
+    assert "narrower than its permutation null: p 0.030; median 0.850" in words
+
+
+def test_ratio_figure_without_estimates_says_so() -> None:
+    alone = replace(population(), uniform=None, fit=None, optimum=None, winners=None)
+
+    words = text_of(ratio_figure("k", "r", alone))
+
+    assert "The uniform recipe was not measured." in words
+    assert "No optimum was estimated." in words
+    assert "The winners' band was not computed." in words
+
+
+# ---- F4 ----------------------------------------------------------------------------------------
+
+
+def test_trend_has_a_series_a_network_on_a_log_axis() -> None:
+    other = replace(population(), points=(point(1.0, 1.0),))
+    regimes = [regime("a"), regime("b", level=0.25), regime("c", network="vgg16", population=other)]
+
+    figure = trend_figure("k", regimes)
+
+    dots = list(figure.iter("circle"))
+    assert [d.get("class") for d in dots] == ["point s1", "point s1", "point s2"]
+    # Ratios 0.5 to 2, a factor 1.1 beyond each: m* 0.8 at ln(0.8 / 0.4545) of ln(4.84).
+    height = 320 * (1 - math.log(0.8 * 1.1 / 0.5) / math.log(4 * 1.21))
+    assert [float(d.get("cy", "")) for d in dots] == pytest.approx([height] * 3, abs=0.01)
+    # Levels 0.25 and 0.5 leave 20 % beyond: 0.2 to 0.55.
+    marks = [e for e in figure.iter("svg") if e.get("y") == "0" and e.get("width") is None]
+    x = [GUTTER + (1 - GUTTER) * (level - 0.2) / 0.35 for level in (0.25, 0.5, 0.5)]
+    assert [share(e, "x") for e in marks] == pytest.approx(x, abs=1e-4)
+    # Two networks stand 10 pixels apart.
+    moves = [e.get("transform") for e in figure.iter("g") if e.get("transform")]
+    assert moves == ["translate(-5)", "translate(-5)", "translate(5)"]
+    assert [text_of(e).strip() for e in figure.iter("span")] == ["resnet20", "vgg16"]
