@@ -216,10 +216,14 @@ class _Part:
 
 
 class Stopwatch:
-    """Adds up wall time by phase."""
+    """Adds up wall time by phase.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {"sparse": 0.0, "score": 0.0, "recover": 0.0}
+    Args:
+        phases: What there is a sum of, 0 where nothing is spent.
+    """
+
+    def __init__(self, phases: Sequence[str] = ("sparse", "score", "recover")) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(phases, 0.0)
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:

@@ -1,0 +1,245 @@
+"""Evaluate one subnetwork: widths in, a row out. What all jobs share is computed once a worker."""
+
+# Shapes: G = groups.
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sentei.allocate import Budget, plan_widths
+from sentei.cost import CostModel
+from sentei.criteria import CRITERIA, Scores, score
+from sentei.criteria.random import Random
+from sentei.data import DataSplits, Split, calibration_batches
+from sentei.engine.job import Report, Run
+from sentei.graph import Graph, trace
+from sentei.index.atoms import IntArray
+from sentei.methods.base_network import BASE_FOLDER
+from sentei.methods.scratch import reset_parameters
+from sentei.methods.task import VERIFIED_IMAGES, Phase, Stopwatch, Task
+from sentei.pipeline.splits import load_splits
+from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
+from sentei.seeding import derive_seed
+from sentei.spaces.protocol import Protocol, SubnetJob
+from sentei.surgery import apply
+from sentei.surgery.checkpoint import load_pretrained
+from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
+from sentei.train.checks import Batches
+from sentei.train.progress import telling
+
+CACHE_BYTES = 1 << 30  # images of validation that a worker keeps in memory, normalised
+
+_PHASES = ("prune", "recalibrate", "validate", "train", "test")
+
+_Batches: TypeAlias = list[tuple[Tensor, Tensor]]
+
+
+def make_runner(context: Mapping[str, Any]) -> Run:
+    """Return what runs the jobs of a study of subnetworks in a worker.
+
+    Args:
+        context: ``protocol``, as :meth:`Protocol.as_json` gives it; ``data``, as
+            :func:`sentei.data.load_data` takes it; and ``directory``, in which ``base/`` holds
+            the trained network.
+
+    Returns:
+        A function of a specification, the fields of :class:`SubnetJob`, and a report.
+    """
+    protocol = Protocol.from_json(context["protocol"])
+    model = load_pretrained(Path(context["directory"]) / BASE_FOLDER, trust_code=True).eval()
+    data = load_splits(
+        context["data"],
+        model=model,
+        image_size=protocol.image_size,
+        seed=protocol.split_seed,
+        counts={part: getattr(protocol, f"{part}_images") for part in ("train", "val", "test")},
+    )
+    return Evaluator(protocol=protocol, model=model, data=data).run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluator:
+    """Evaluates subnetworks of one network, each apart from the others.
+
+    Attributes:
+        protocol: How.
+        model: The trained network, in evaluation mode, on the CPU; not changed.
+        data: Training reads train, scores are of val, test is read once at the end if at all.
+    """
+
+    protocol: Protocol
+    model: nn.Module = field(repr=False)
+    data: DataSplits
+
+    def run(self, spec: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """Return the row of one job; on the CPU equal jobs have equal rows, times apart.
+
+        Keys: ``val_accuracy``, ``val_loss`` (nats) at the end; ``test_accuracy``, ``test_loss``,
+        None where test was not read; ``one_shot``, the same of val before training; ``macs``,
+        ``num_parameters``; ``curve``, one mapping an epoch; ``seconds`` by phase.
+
+        Raises:
+            ConfigError: The specification is no job.
+            UnknownNameError: There is no such group.
+            PruningError: A group cannot have its width.
+            TrainingError: Training fails; the message says why.
+        """
+        job = SubnetJob.parse(spec, self.protocol)
+        watch = Stopwatch(_PHASES)
+        with watch("prune"):
+            widths_G = self.widths_G(job.widths)
+            model = self.subnetwork(job, widths_G)
+        before = self._one_shot(model, job, watch)
+        with watch("train"):
+            curve = self._train(model, job, report)
+        with watch("test"):
+            test = self._judge(model, "test") if job.tests else None
+        last = curve[-1] if curve else None
+        costs = self._costs.costs(widths_G, names=("macs", "num_parameters"))
+        return {
+            "val_accuracy": before.accuracy if last is None else last.val_accuracy,
+            "val_loss": before.loss if last is None else last.val_loss,
+            "test_accuracy": None if test is None else test.accuracy,
+            "test_loss": None if test is None else test.loss,
+            "one_shot": {"val_accuracy": before.accuracy, "val_loss": before.loss},
+            **{name: int(value) for name, value in costs.items()},
+            "curve": [_without_seconds(record) for record in curve],
+            "seconds": {phase: round(seconds, 4) for phase, seconds in watch.seconds.items()},
+        }
+
+    def widths_G(self, widths: Mapping[str, int]) -> IntArray:
+        """Return widths of all groups, [G], in the order of the graph.
+
+        Raises:
+            UnknownNameError: There is no such group.
+        """
+        found = self.graph.widths
+        for name, width in widths.items():
+            found[self.graph[name].index] = width
+        return found
+
+    def subnetwork(self, job: SubnetJob, widths_G: IntArray) -> nn.Module:
+        """Return a new network of these widths, before batch norms are measured anew."""
+        root = self.protocol.root(job)
+        scores = self._scores
+        if job.ranking == "random":
+            scores = score(self.graph, Random(seed=derive_seed(root, "ranking")))
+        small = apply(plan_widths(self.graph, scores, widths_G), self.model)
+        if job.weights == "new":
+            reset_parameters(small, seed=derive_seed(root, "weights"))
+        use_fast_format(small)
+        return small
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph of the network."""
+        images, _ = next(iter(self.data.loader("train", batch_size=VERIFIED_IMAGES)))
+        return trace(self.model, images)
+
+    @cached_property
+    def _costs(self) -> CostModel:
+        return CostModel.of(self.graph)
+
+    @cached_property
+    def _scores(self) -> Scores:
+        protocol = self.protocol
+        batches = calibration_batches(
+            self.data,
+            num_images=protocol.calibration_images,
+            batch_size=protocol.batch_size,
+            seed=derive_seed(protocol.seed, "calibration"),
+        )
+        criterion = CRITERIA[protocol.criterion]().seeded(derive_seed(protocol.seed, "criterion"))
+        return score(self.graph, criterion, batches=batches)
+
+    # Forward passes -----------------------------------------------------------------------------
+
+    def _one_shot(self, model: nn.Module, job: SubnetJob, watch: Stopwatch) -> Evaluation:
+        """Measure batch norms anew and validate; changes the model's statistics."""
+        half = self.protocol.one_shot_dtype == "bfloat16"
+        kind = torch.device(self.protocol.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
+            with watch("recalibrate"):
+                batches = self._recalibration(self.protocol.root(job))
+                recalibrate_batch_norm(
+                    model, batches, max_batches=len(batches), device=self.protocol.device
+                )
+            with watch("validate"):
+                return self._judge(model, "val")
+
+    def _judge(self, model: nn.Module, part: Split) -> Evaluation:
+        batches = self._val if part == "val" else self._loader(part)
+        return evaluate(model, batches, device=self.protocol.device)
+
+    def _loader(self, part: Split) -> Batches:
+        return self.data.loader(part, batch_size=EVALUATION_BATCH)
+
+    @cached_property
+    def _val(self) -> Batches:
+        """Validation images: in memory where they are few enough, else from the data."""
+        loader = self._loader("val")
+        bytes_each = 4 * int(np.prod(self.data.input_shape))
+        if len(loader) * EVALUATION_BATCH * bytes_each > CACHE_BYTES:
+            return loader
+        return self._prepared(loader)
+
+    @cached_property
+    def _kept_recalibration(self) -> dict[int, _Batches]:
+        return {}
+
+    def _recalibration(self, root: int) -> _Batches:
+        """Return the images for batch norms; those of the last root are kept."""
+        kept = self._kept_recalibration
+        if root not in kept:
+            kept.clear()
+            batches = calibration_batches(
+                self.data,
+                num_images=self.protocol.recalibration_images,
+                batch_size=self.protocol.recalibration_batch,
+                seed=derive_seed(root, "recalibration"),
+            )
+            # One image may have no variance to measure.
+            kept[root] = self._prepared([b for b in batches if len(b[1]) > 1] or batches)
+        return kept[root]
+
+    def _prepared(self, batches: Batches | Sequence[tuple[Tensor, Tensor]]) -> _Batches:
+        """Return batches where they are computed on, images channels last as the weights are."""
+        return [
+            (
+                images.to(self.protocol.device, memory_format=torch.channels_last)
+                if images.dim() == 4
+                else images.to(self.protocol.device),
+                labels,
+            )
+            for images, labels in batches
+        ]
+
+    # Training -----------------------------------------------------------------------------------
+
+    def _train(self, model: nn.Module, job: SubnetJob, report: Report) -> tuple[EpochRecord, ...]:
+        """Train ``model`` in place for the epochs of the job."""
+        if job.epochs == 0:
+            return ()
+        task = Task(
+            model=self.model,
+            data=self.data,
+            budget=Budget(macs=1.0),
+            recipe=self.protocol.recipe(job.epochs),
+            seed=self.protocol.root(job),
+            batch_size=self.protocol.batch_size,
+            augment=self.protocol.augment,
+            device=self.protocol.device,
+            on_progress=telling(report),
+        )
+        return task.train(model, Phase(name="recover", epochs=job.epochs))
+
+
+def _without_seconds(record: EpochRecord) -> dict[str, Any]:
+    return {k: v for k, v in dataclasses.asdict(record).items() if k != "seconds"}

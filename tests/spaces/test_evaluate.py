@@ -1,0 +1,231 @@
+"""One subnetwork: the fast way does to the last bit what the slow, literal way does."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sentei import engine
+from sentei.allocate import plan_widths
+from sentei.cost import measure
+from sentei.criteria import score
+from sentei.data import DataSplits, calibration_batches
+from sentei.data.tensor_images import TensorImages
+from sentei.errors import PruningError, UnknownNameError
+from sentei.graph import trace
+from sentei.seeding import derive_seed
+from sentei.spaces.evaluate import Evaluator
+from sentei.spaces.protocol import Protocol, SubnetJob
+from sentei.surgery import apply, mask
+from sentei.surgery.checkpoint import save_pretrained
+from sentei.train import Evaluation, evaluate, recalibrate_batch_norm
+from tests.support.digits import some_digits, trained_cnn
+
+WIDTHS = {"conv1": 9, "conv2": 20, "conv3": 11}
+PROTOCOL = Protocol(
+    recalibration_images=96, recalibration_batch=32, calibration_images=64, batch_size=50
+)
+
+
+def silent(_: Mapping[str, Any]) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSplits:
+    return some_digits(train=400, val=150, test=150)
+
+
+@pytest.fixture(scope="module")
+def trained(digits: DataSplits) -> nn.Module:
+    return trained_cnn(digits, epochs=10)
+
+
+@pytest.fixture(scope="module")
+def evaluator(digits: DataSplits, trained: nn.Module) -> Evaluator:
+    return Evaluator(protocol=PROTOCOL, model=trained, data=digits)
+
+
+def stable(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k != "seconds"}
+
+
+def literal(model: nn.Module, data: DataSplits, *, replicate: int) -> Evaluation:
+    """Copy, trace, score, cut, measure norms, validate, with nothing kept from before."""
+    model = copy.deepcopy(model)
+    images, _ = next(iter(data.loader("train", batch_size=2)))
+    graph = trace(model, images)
+    widths = np.array([WIDTHS.get(g.name, g.width) for g in graph.groups])
+    small = apply(plan_widths(graph, score(graph, "l1"), widths), model)
+    small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    root = derive_seed(0, "replicate", str(replicate))
+    seed = derive_seed(root, "recalibration")
+    recalibrate_batch_norm(
+        small, calibration_batches(data, num_images=96, batch_size=32, seed=seed)
+    )
+    return evaluate(small, data.loader("val", batch_size=128))
+
+
+@pytest.mark.parametrize("replicate", [0, 3])
+def test_one_shot_is_what_the_literal_way_gives(
+    evaluator: Evaluator, digits: DataSplits, trained: nn.Module, replicate: int
+) -> None:
+    row = evaluator.run({"widths": WIDTHS, "replicate": replicate}, silent)
+    slow = literal(trained, digits, replicate=replicate)
+
+    assert 0.2 < slow.accuracy < 1
+    assert row["val_accuracy"] == slow.accuracy
+    assert row["val_loss"] == slow.loss
+    assert row["one_shot"] == {"val_accuracy": slow.accuracy, "val_loss": slow.loss}
+    assert row["curve"] == []
+
+
+def test_the_subnetwork_computes_what_the_masked_network_computes(
+    evaluator: Evaluator, digits: DataSplits, trained: nn.Module
+) -> None:
+    small = evaluator.subnetwork(SubnetJob(widths=WIDTHS), evaluator.widths_G(WIDTHS))
+    images, _ = next(iter(digits.loader("val", batch_size=16)))
+    graph = evaluator.graph
+    masked = mask(plan_widths(graph, score(graph, "l1"), evaluator.widths_G(WIDTHS)), trained)
+
+    with torch.no_grad():
+        torch.testing.assert_close(small(images), masked(images))
+
+
+def test_costs_are_those_of_the_network_that_is_evaluated(evaluator: Evaluator) -> None:
+    row = evaluator.run({"widths": WIDTHS}, silent)
+    small = evaluator.subnetwork(SubnetJob(widths=WIDTHS), evaluator.widths_G(WIDTHS))
+    counts = measure(small, torch.zeros(2, 1, 8, 8))
+
+    assert row["macs"] == counts.macs
+    assert row["num_parameters"] == counts.num_parameters
+
+
+def test_equal_jobs_have_equal_rows_in_any_order_and_leave_the_network_as_it_was(
+    digits: DataSplits, trained: nn.Module
+) -> None:
+    before = copy.deepcopy(trained.state_dict())
+    jobs: list[dict[str, Any]] = [
+        {"widths": WIDTHS, "epochs": 1},
+        {"widths": {"conv1": 4}},
+        {"widths": {"conv1": 4}, "replicate": 1, "weights": "new", "epochs": 1},
+        {"widths": WIDTHS, "ranking": "random"},
+    ]
+    one = Evaluator(protocol=PROTOCOL, model=trained, data=digits)
+    other = Evaluator(protocol=PROTOCOL, model=trained, data=digits)
+
+    forwards = [stable(one.run(job, silent)) for job in jobs]
+    backwards = [stable(other.run(job, silent)) for job in reversed(jobs)]
+
+    assert forwards == backwards[::-1]
+    for name, tensor in trained.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+class Counted(Dataset[tuple[Tensor, int]]):
+    """Images that count how often each is read."""
+
+    def __init__(self, images: TensorImages) -> None:
+        self.images = images
+        self.reads = [0] * len(images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.reads[index] += 1
+        return self.images[index]
+
+
+def test_training_gives_a_record_an_epoch_and_reads_test_once_at_the_end(
+    digits: DataSplits, trained: nn.Module
+) -> None:
+    assert isinstance(digits.test, TensorImages)
+    test = Counted(digits.test)
+    data = dataclasses.replace(digits, test=test)
+    told: list[Mapping[str, Any]] = []
+    evaluator = Evaluator(protocol=PROTOCOL, model=trained, data=data)
+
+    row = evaluator.run({"widths": WIDTHS, "epochs": 2}, told.append)
+
+    assert [record["epoch"] for record in row["curve"]] == [1, 2]
+    assert row["val_accuracy"] == row["curve"][-1]["val_accuracy"]
+    assert row["val_loss"] == row["curve"][-1]["val_loss"] < row["one_shot"]["val_loss"]
+    assert test.reads == [1] * 150
+    assert row["test_accuracy"] > 0.2
+    assert {"phase": "recover", "epoch": 2, "epochs": 2}.items() <= told[-1].items()
+
+
+def test_one_shot_reads_test_only_when_asked(evaluator: Evaluator) -> None:
+    assert evaluator.run({"widths": WIDTHS}, silent)["test_accuracy"] is None
+    assert evaluator.run({"widths": WIDTHS, "test": True}, silent)["test_loss"] > 0
+    assert (
+        evaluator.run({"widths": WIDTHS, "epochs": 1, "test": False}, silent)["test_loss"] is None
+    )
+
+
+def test_common_random_numbers_give_all_subnetworks_of_a_replicate_the_same_root() -> None:
+    narrow, wide = (SubnetJob(widths={"conv1": n}, replicate=2) for n in (4, 8))
+    again = SubnetJob(widths={"conv1": 4}, replicate=3)
+    apart = dataclasses.replace(PROTOCOL, common_random_numbers=False)
+
+    assert PROTOCOL.root(narrow) == PROTOCOL.root(wide) != PROTOCOL.root(again)
+    assert apart.root(narrow) != apart.root(wide)
+    assert apart.root(narrow) == apart.root(dataclasses.replace(narrow))
+
+
+def test_new_weights_and_random_order_change_what_a_job_finds(evaluator: Evaluator) -> None:
+    rows = [
+        evaluator.run({"widths": WIDTHS, **change}, silent)["val_loss"]
+        for change in ({}, {"ranking": "random"}, {"weights": "new"}, {"replicate": 1})
+    ]
+
+    assert len(set(rows)) == 4
+    assert rows[2] > rows[0]
+
+
+def test_bfloat16_forwards_are_close_to_those_in_full_precision(
+    evaluator: Evaluator, digits: DataSplits, trained: nn.Module
+) -> None:
+    half = dataclasses.replace(PROTOCOL, one_shot_dtype="bfloat16")
+    exact = evaluator.run({"widths": WIDTHS}, silent)
+    row = Evaluator(protocol=half, model=trained, data=digits).run({"widths": WIDTHS}, silent)
+
+    assert row["val_loss"] != exact["val_loss"]
+    assert row["val_loss"] == pytest.approx(exact["val_loss"], rel=0.05)
+
+
+def test_a_group_that_does_not_exist_or_a_width_it_cannot_have_is_refused(
+    evaluator: Evaluator,
+) -> None:
+    with pytest.raises(UnknownNameError, match="no group 'conv9'"):
+        evaluator.run({"widths": {"conv9": 3}}, silent)
+    with pytest.raises(PruningError, match="conv1: width 17 is not possible; choose one from 1"):
+        evaluator.run({"widths": {"conv1": 17}}, silent)
+
+
+def test_workers_of_the_engine_give_the_rows_of_the_evaluator(
+    tmp_path: Path, trained: nn.Module
+) -> None:
+    source = {"kind": "builtin", "spec": "digits_cnn", "kwargs": {"num_classes": 10}}
+    save_pretrained(trained, tmp_path / "base", source=source)
+    protocol = dataclasses.replace(PROTOCOL, train_images=200, val_images=50, test_images=50)
+    context = {"protocol": protocol.as_json(), "data": "digits", "directory": str(tmp_path)}
+    task = engine.Task("sentei.spaces.evaluate:make_runner", context)
+    jobs = [engine.Job({"widths": {"conv1": n}}) for n in (3, 7)]
+
+    with engine.open_store(tmp_path / "study", {"kind": "test"}) as store:
+        engine.run_jobs(store, jobs, task=task, executor=engine.EXECUTORS["serial"]())
+        rows = {key: dict(result.value) for key, result in store.results().items()}
+
+    run = task.build()
+    assert [stable(rows[job.key]) for job in jobs] == [
+        stable(dict(run(dict(job.spec), silent))) for job in jobs
+    ]
