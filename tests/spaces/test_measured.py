@@ -83,3 +83,14 @@ def test_bad_observations_are_named() -> None:
         found.observations("keep")
     with pytest.raises(ValueError, match="noise_share is 2"):
         found.observations(noise_share=2)
+
+
+def test_pairs_are_the_shared_recipes_in_one_order() -> None:
+    first = Measured.from_rows([row(1, drop=1.0), row(2, drop=2.0), row(3, drop=3.0)], dense=DENSE)
+    second = Measured.from_rows([row(3, drop=30.0), row(1, drop=10.0)], dense=DENSE)
+
+    mine, others = first.paired(second)
+
+    assert (mine.drop.tolist(), others.drop.tolist()) == ([1, 3], [10, 30])
+    with pytest.raises(ValueError, match="2 and 1 recipes have none in common"):
+        second.paired(Measured.from_rows([row(2)], dense=DENSE))

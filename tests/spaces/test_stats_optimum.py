@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from sentei.spaces.stats_base import Observations, Resampling
-from sentei.spaces.stats_optimum import extra_drop, optimal_ratio, optimal_ratio_spline
+from sentei.spaces.stats_optimum import (
+    extra_drop,
+    optimal_ratio,
+    optimal_ratio_spline,
+    optimum_shift,
+)
 from tests.support.populations import BOUNDS, KAPPA, LOG_BOUNDS, population
 
 FAST = Resampling(draws=300, seed=5)
@@ -139,3 +144,40 @@ def test_bad_input_is_named() -> None:
         optimal_ratio_spline(population(19, 0, kappa=1), bounds=BOUNDS)
     with pytest.raises(ValueError, match=r"do not overlap the bounds \(7, 9\)"):
         optimal_ratio_spline(population(20, 0, kappa=1), bounds=(7, 9))
+
+
+def test_a_shifted_parabola_is_shifted_by_its_factor() -> None:
+    observations = population(100, 0, kappa=KAPPA)
+    twice = Observations(
+        drop=2 + 3.1 * np.log(observations.ratio / 1.5) ** 2, ratio=observations.ratio
+    )
+    once = Observations(
+        drop=2 + 3.1 * np.log(observations.ratio / 0.75) ** 2, ratio=observations.ratio
+    )
+
+    found = optimum_shift(twice, once, bounds=BOUNDS, paired=True, resampling=FAST)
+
+    assert found.factor == pytest.approx(2)
+    assert found.error < 1e-6
+
+
+def test_pairing_takes_out_the_shared_noise() -> None:
+    first = population(100, 0, kappa=KAPPA)
+    second = Observations(drop=first.drop + 0.01 * np.cos(9 * first.drop), ratio=first.ratio)
+
+    paired, apart = (
+        optimum_shift(first, second, bounds=BOUNDS, paired=paired, resampling=FAST)
+        for paired in (True, False)
+    )
+
+    assert paired.factor == apart.factor
+    assert paired.error < 0.2 * apart.error
+    assert 1 in paired.interval
+    assert 1 in apart.interval
+
+
+def test_different_recipes_are_not_paired() -> None:
+    with pytest.raises(ValueError, match="have different ratios; pair the same recipes"):
+        optimum_shift(
+            population(50, 0, kappa=1), population(50, 1, kappa=1), bounds=BOUNDS, paired=True
+        )

@@ -29,7 +29,8 @@ class Measured:
     Attributes:
         network: Name of the network.
         regime: Share of the MACs that is left, the target of all recipes.
-        recipe: Number of the recipe of every evaluation, 0, 1, ..., shape [N]; replicates share it.
+        subnets: Name of every recipe.
+        recipe: Index in ``subnets`` of every evaluation, shape [N]; replicates share it.
         replicates: Evaluations averaged into each entry, >= 1, shape [N].
         drop: Percentage points of validation accuracy lost, shape [N]; large is bad.
         test_drop: The same on test images, shape [N].
@@ -49,6 +50,7 @@ class Measured:
 
     network: str
     regime: float
+    subnets: tuple[str, ...]
     recipe: IntArray
     replicates: IntArray
     drop: FloatArray
@@ -82,6 +84,9 @@ class Measured:
         _check_rows(rows, dense)
         first = rows[0]
         stages = tuple(first["stage_means"])
+        # Numbered in order of first appearance.
+        names = {str(row["subnet"]): 0 for row in rows}
+        names = {name: number for number, name in enumerate(names)}
         columns = {name: _column(name, [row[name] for row in rows]) for name in _NUMBERS}
         # The dense accuracy cancels: both drops are taken from it.
         trained = _column("val_accuracy", [row["val_accuracy"] for row in rows])
@@ -89,7 +94,8 @@ class Measured:
         return Measured(
             network=str(first["network"]),
             regime=float(first["regime"]),
-            recipe=_numbered([row["subnet"] for row in rows]),
+            subnets=tuple(names),
+            recipe=np.array([names[str(row["subnet"])] for row in rows], np.int64),
             replicates=np.ones(len(rows), np.int64),
             one_shot_drop=columns["drop"] + 100 * (trained - one_shot),
             weight=_column("weight", [row["weight"] for row in rows]),
@@ -118,6 +124,24 @@ class Measured:
             for name in ("drop", "test_drop", "one_shot_drop")
         }
         return replace(self.where(first), replicates=replicates.astype(np.int64), **means)
+
+    def paired(self, other: "Measured") -> tuple["Measured", "Measured"]:
+        """Return the recipes that both hold, averaged, in the same order.
+
+        Raises:
+            ValueError: no recipe is in both.
+        """
+        mine, others = self.averaged(), other.averaged()
+        places = {other.subnets[recipe]: place for place, recipe in enumerate(others.recipe)}
+        names = [self.subnets[recipe] for recipe in mine.recipe]
+        shared = [place for place, name in enumerate(names) if name in places]
+        if not shared:
+            raise ValueError(
+                f"the {len(mine)} and {len(others)} recipes have none in common; "
+                f"evaluate the same recipes under both conditions"
+            )
+        matching = [places[names[place]] for place in shared]
+        return mine.where(np.array(shared)), others.where(np.array(matching))
 
     def observations(
         self, outcome: str = "drop", *, covariates: Sequence[str] = (), noise_share: float = 1.0
@@ -153,7 +177,7 @@ class Measured:
 
 
 def _arrays() -> tuple[str, ...]:
-    plain = ("network", "regime", "stages", "groups")
+    plain = ("network", "regime", "subnets", "stages", "groups")
     return tuple(one.name for one in fields(Measured) if one.name not in plain)
 
 
@@ -184,12 +208,6 @@ def _check_rows(rows: Sequence[Mapping[str, Any]], dense: Mapping[str, int]) -> 
 
 def _column(name: str, values: Sequence[float]) -> FloatArray:
     return checked(name, values)
-
-
-def _numbered(labels: Sequence[str]) -> IntArray:
-    """Return the number of every label, in order of first appearance."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], np.int64)
 
 
 def _table(

@@ -4,11 +4,12 @@ Shapes: N = recipes, B = bootstrap draws, G = grid of log m, P = columns of a de
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import BSpline
 
+from sentei.seeding import derive_seed
 from sentei.spaces.stats_base import (
     DEFAULTS,
     BoolArray,
@@ -123,6 +124,71 @@ def bootstrap_optima(
     ) * np.square(fit.problem.root_weights)
     coefficients_BP = resampled_coefficients(fit.problem.columns, observations.drop, mass_BN)
     return lowest(coefficients_BP, fit, log_bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """How far apart two optimal ratios are.
+
+    Attributes:
+        factor: m* of the first over m* of the second, > 0; 1 means no shift.
+        interval: Its bootstrap interval.
+        error: Standard error of ``ln factor``.
+    """
+
+    factor: float
+    interval: Interval
+    error: float
+
+
+def optimum_shift(
+    first: Observations,
+    second: Observations,
+    *,
+    bounds: tuple[float, float],
+    paired: bool,
+    resampling: Resampling = DEFAULTS,
+) -> Shift:
+    """Return by which factor the m* of two measurements differ.
+
+    Args:
+        first: One measurement.
+        second: The other one.
+        bounds: Attainable bounds of m.
+        paired: Both measure the same recipes in the same order, and are resampled together.
+        resampling: How the pairs bootstraps draw.
+
+    Raises:
+        ValueError: paired measurements have different ratios, or a design is not of full rank.
+    """
+    if paired and not np.array_equal(first.ratio, second.ratio):
+        raise ValueError(
+            "the two measurements have different ratios; pair the same recipes in the same order, "
+            "or pass paired=False"
+        )
+    log_bounds = check_bounds(bounds)
+    apart = replace(resampling, seed=derive_seed(resampling.seed, "second"))
+    fits = [curve(first), curve(second)]
+    draws_B = [
+        bootstrap_optima(one, fit, log_bounds=log_bounds, resampling=how)
+        for one, fit, how in zip(
+            (first, second), fits, (resampling, resampling if paired else apart), strict=True
+        )
+    ]
+    best = [
+        float(lowest(fit.problem.coefficients(one.drop), fit, log_bounds))
+        for one, fit in zip((first, second), fits, strict=True)
+    ]
+    gap_B = draws_B[0] - draws_B[1]
+    return Shift(
+        factor=math.exp(best[0] - best[1]),
+        interval=percentile_interval(
+            np.exp(gap_B),
+            level=resampling.level,
+            method="paired bootstrap" if paired else "two pairs bootstraps",
+        ),
+        error=float(gap_B.std()),
+    )
 
 
 def optimal_ratio_spline(
