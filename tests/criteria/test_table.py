@@ -19,3 +19,10 @@ def test_rows_are_all_criteria_in_order() -> None:
 
 def test_every_row_says_what_and_what_for() -> None:
     assert all(row.summary.endswith(".") and row.needs for row in rows())
+
+
+def test_what_looks_at_activations_needs_images() -> None:
+    needs = {row.name: row.needs for row in rows()}
+
+    assert (needs["l1"], needs["thinet"]) == ("weights", "images")
+    assert needs["sosp-h"] == needs["group-fisher"] == "images, labels, gradients"

@@ -53,3 +53,10 @@ def test_the_card_says_where_a_method_comes_from(name: str) -> None:
     assert card.summary
     assert card.cost
     assert card.section == "baseline" or (card.paper and card.year and card.venue)
+
+
+def test_the_card_says_what_a_criterion_looks_at() -> None:
+    needs = {name: METHODS[name].card.needs for name in ("l1", "thinet", "sosp-h")}
+
+    assert needs == {"l1": "nothing", "thinet": "images", "sosp-h": "labels"}
+    assert "twice backward" in METHODS["sosp-h"].card.cost

@@ -32,6 +32,8 @@ class Needs(Flag):
     IMAGES = auto()
     GRADIENTS = auto()  # hence images and labels
     ACTIVATIONS = auto()  # hence images; its graph has the calls of evaluation mode
+    CURVATURE = auto()  # with GRADIENTS
+    FISHER = auto()  # with GRADIENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,10 @@ class Evidence:
             name, detached.
         gradients: Gradient of the mean loss over all images, by the same names; empty unless
             the criterion needs gradients.
+        curvature: Hessian of the mean loss times :attr:`owned`, by the same names; empty unless
+            the criterion needs it.
+        fisher: Mean over images of the squared gradient of each image's own loss, by the same
+            names; empty unless the criterion needs it.
         sums: What :meth:`Criterion.observe` has added up.
         num_images: Number of images seen; 0 without images.
     """
@@ -68,6 +74,8 @@ class Evidence:
     graph: Graph
     parameters: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    curvature: Mapping[str, Tensor] = field(default_factory=dict)
+    fisher: Mapping[str, Tensor] = field(default_factory=dict)
     sums: Mapping[str, Tensor] = field(default_factory=dict)
     num_images: int = 0
 
@@ -75,6 +83,17 @@ class Evidence:
     def slices(self) -> tuple[Slice, ...]:
         """All slices of all parameters: weights, scales and shifts."""
         return tuple(s for s in self.graph.slices if s.tensor in self.parameters)
+
+    @property
+    def owned(self) -> dict[str, Tensor]:
+        """What of every parameter some channel owns, the rest zero, by name."""
+        stays = {name: torch.ones_like(p, dtype=torch.bool) for name, p in self.parameters.items()}
+        for part in self.slices:
+            mask = stays[part.tensor]
+            mask &= (broadcast_index(part, mask.dim()) < 0).to(mask.device)
+        return {
+            name: p.detach().masked_fill(stays[name], 0.0) for name, p in self.parameters.items()
+        }
 
     @cached_property
     def norms(self) -> Mapping[str, str | None]:
@@ -154,6 +173,22 @@ def require(graph: Graph, found: BoolArray, missing: str) -> None:
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise PruningError(f"group {lacking[0]}{more}: {missing}")
+
+
+def broadcast_index(part: Slice, num_dims: int) -> Tensor:
+    """Return the channel of every position, -1 if none, in a shape that broadcasts.
+
+    Args:
+        part: The slice.
+        num_dims: Dimensions of the slice's parameter.
+
+    Returns:
+        Positions along the slice's dimensions, 1 along all others.
+    """
+    shape = [1] * num_dims
+    for dim, size in zip(part.dims, part.channels.shape, strict=True):
+        shape[dim] = size
+    return torch.from_numpy(part.channels).reshape(shape)
 
 
 def weights_CF(group: Group, member: Member, tensor: Tensor) -> Tensor:

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs
+from sentei.criteria.derivatives import Derivatives
 from sentei.errors import DataError, PruningError
 from sentei.graph import Graph
 from sentei.graph.capture import find_tensor, walk
@@ -166,32 +168,29 @@ def _watch(
     loss: Loss | None,
 ) -> Evidence:
     """Return the evidence with what running the model on all batches adds."""
-    wanted = evidence.parameters if Needs.GRADIENTS in criterion.needs else {}
-    totals = {
-        name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
-        for name, p in _detached(wanted).items()
-    }
+    derivatives = Derivatives(criterion.needs, evidence)
     num_images = 0
     with ExitStack() as around:
-        around.enter_context(_untouched(model, wanted.values()))
+        around.enter_context(_untouched(model, derivatives.parameters.values()))
         graph = evidence.graph
         if Needs.ACTIVATIONS in criterion.needs:
             graph = _in_evaluation_mode(graph, model)
         sums = around.enter_context(criterion.observe(graph, model))
         for batch in batches:
             num_images += len(batch[0])
-            if wanted:
-                _add_gradients(totals, wanted, _summed_loss(model, batch, loss))
+            if derivatives.parameters:
+                derivatives.add(batch, partial(_summed_loss, model, loss=loss))
             else:
                 _forward(model, batch)
     if num_images == 0:
         raise DataError("no images to score with: the batches are empty; check the data set")
-    return Evidence(
+    return replace(
+        evidence,
         graph=graph,
         parameters=_detached(evidence.parameters),
-        gradients={name: total / num_images for name, total in totals.items()},
         sums=sums,
         num_images=num_images,
+        **derivatives.means(num_images),
     )
 
 
@@ -219,7 +218,7 @@ def _to_device_of(model: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def _summed_loss(model: nn.Module, batch: Sequence[Tensor], loss: Loss | None) -> Tensor:
+def _summed_loss(model: nn.Module, batch: Sequence[Tensor], *, loss: Loss | None) -> Tensor:
     """Return the loss added over the images of a batch, a scalar."""
     if len(batch) < 2:
         raise DataError(
@@ -238,16 +237,6 @@ def _summed_loss(model: nn.Module, batch: Sequence[Tensor], loss: Loss | None) -
             f"the loss of a batch is {found}; expected one finite number, the mean over its images"
         )
     return value.sum() * len(images)
-
-
-def _add_gradients(
-    totals: Mapping[str, Tensor], parameters: Mapping[str, Tensor], value: Tensor
-) -> None:
-    """Add the gradients of ``value`` to ``totals``: one backward pass, ``.grad`` untouched."""
-    gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
-    for total, gradient in zip(totals.values(), gradients, strict=True):
-        if gradient is not None:
-            total.add_(gradient)
 
 
 @contextmanager

@@ -4,7 +4,10 @@ from dataclasses import dataclass, fields
 
 from sentei.criteria.base import CRITERIA, Criterion, Needs
 
-_NEEDS = ((Needs.GRADIENTS, "images, labels, gradients"), (Needs.IMAGES, "images"))
+_NEEDS = (
+    (Needs.GRADIENTS, "images, labels, gradients"),
+    (Needs.IMAGES | Needs.ACTIVATIONS, "images"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ def _row(name: str, criterion: Criterion) -> Row:
     return Row(
         name=name,
         summary=(type(criterion).__doc__ or "").strip().split("\n")[0],
-        needs=next((text for flag, text in _NEEDS if flag in criterion.needs), "weights"),
+        needs=next((text for flag, text in _NEEDS if flag & criterion.needs), "weights"),
         comparable=criterion.comparable,
         options=", ".join(f"{f.name}={getattr(criterion, f.name)!r}" for f in fields(criterion)),
         source=f"{source.paper} {source.year}" if source.year else source.paper,

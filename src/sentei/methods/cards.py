@@ -7,6 +7,8 @@ from sentei.criteria.base import Needs as Inputs
 from sentei.criteria.base import Source
 from sentei.methods.base import Card
 
+_PASSES = {Inputs.CURVATURE: "twice backward", Inputs.FISHER: "backward, image by image,"}
+
 
 def card_of(plug_in: object, source: Source, **fields: Any) -> Card:  # noqa: ANN401 - of Card
     """Return the card of a method that stands on one plug-in.
@@ -31,7 +33,10 @@ def card_of(plug_in: object, source: Source, **fields: Any) -> Card:  # noqa: AN
 def inputs_of(criterion: Criterion) -> dict[str, Any]:
     """Return what a criterion needs and costs, as fields of a card."""
     if Inputs.GRADIENTS in criterion.needs:
-        return {"needs": "labels", "cost": "forward and backward over the calibration images"}
-    if Inputs.IMAGES in criterion.needs:
+        passes = next(
+            (cost for flag, cost in _PASSES.items() if flag in criterion.needs), "backward"
+        )
+        return {"needs": "labels", "cost": f"forward and {passes} over the calibration images"}
+    if (Inputs.IMAGES | Inputs.ACTIVATIONS) & criterion.needs:
         return {"needs": "images", "cost": "forward over the calibration images"}
     return {"needs": "nothing", "cost": "one pass over the weights"}

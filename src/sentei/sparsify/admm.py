@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.base import FloatArray, Source
+from sentei.criteria.base import FloatArray, Source, broadcast_index
 from sentei.sparsify.base import (
     SPARSIFIERS,
     Setting,
@@ -18,7 +18,7 @@ from sentei.sparsify.base import (
     lowest_of_each,
     num_chosen,
 )
-from sentei.sparsify.channels import Selection, as_scores, broadcast_index, evidence_of, expand
+from sentei.sparsify.channels import Selection, as_scores, evidence_of, expand
 
 
 @SPARSIFIERS.register("admm")

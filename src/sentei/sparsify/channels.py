@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.base import Evidence, FloatArray, require
+from sentei.criteria.base import Evidence, FloatArray, broadcast_index, require
 from sentei.criteria.score import owned_parameters
 from sentei.graph import Graph, Slice
 from sentei.index.atoms import BoolArray
@@ -26,22 +26,6 @@ def evidence_of(graph: Graph, model: nn.Module) -> Evidence:
         PruningError: The model does not have the shapes of the graph.
     """
     return Evidence(graph=graph, parameters=owned_parameters(graph, model))
-
-
-def broadcast_index(part: Slice, num_dims: int) -> Tensor:
-    """Return the channel of every position, -1 if none, in a shape that broadcasts.
-
-    Args:
-        part: The slice.
-        num_dims: Dimensions of the slice's parameter.
-
-    Returns:
-        Positions along the slice's dimensions, 1 along all others.
-    """
-    shape = [1] * num_dims
-    for dim, size in zip(part.dims, part.channels.shape, strict=True):
-        shape[dim] = size
-    return torch.from_numpy(part.channels).reshape(shape)
 
 
 def expand(vector_C: Tensor, index: Tensor) -> Tensor:

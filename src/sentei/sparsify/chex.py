@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.base import FloatArray, Source
+from sentei.criteria.base import FloatArray, Source, broadcast_index
 from sentei.graph import Group
 from sentei.index.atoms import BoolArray
 from sentei.seeding import make_generator
@@ -22,7 +22,7 @@ from sentei.sparsify.base import (
     lowest_of_each,
     num_chosen,
 )
-from sentei.sparsify.channels import Selection, as_scores, broadcast_index, evidence_of, expand
+from sentei.sparsify.channels import Selection, as_scores, evidence_of, expand
 from sentei.sparsify.wiring import filter_rows, maker_slices
 
 # Shapes: C = channels of all groups, K = channels of one group, F = elements one of them owns.

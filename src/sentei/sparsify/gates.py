@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from sentei.criteria.base import Evidence
+from sentei.criteria.base import Evidence, broadcast_index
 from sentei.errors import PruningError
 from sentei.graph import Slice
-from sentei.sparsify.channels import broadcast_index, expand
+from sentei.sparsify.channels import expand
 from sentei.sparsify.wiring import gate_slices
 
 # Shapes: C = channels of all groups.

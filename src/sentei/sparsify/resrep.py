@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sentei.allocate import plan_widths
 from sentei.allocate.grid import make_grid
 from sentei.allocate.path import Path, ascending_scores
-from sentei.criteria.base import Evidence, FloatArray, Source, produced_dims
+from sentei.criteria.base import Evidence, FloatArray, Source, broadcast_index, produced_dims
 from sentei.criteria.score import Scores, split_by_group
 from sentei.errors import PruningError
 from sentei.graph import Slice
@@ -25,7 +25,7 @@ from sentei.sparsify.base import (
     check_at_least,
     chosen_lowest,
 )
-from sentei.sparsify.channels import Selection, as_scores, broadcast_index, evidence_of, expand
+from sentei.sparsify.channels import Selection, as_scores, evidence_of, expand
 from sentei.sparsify.wiring import NormSite, Producer, batch_norms, producers, unnormed_slices
 
 # Shapes: C = channels of all groups, D = outputs of one norm.

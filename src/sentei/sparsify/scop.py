@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.base import FloatArray, Source
+from sentei.criteria.base import FloatArray, Source, broadcast_index
 from sentei.seeding import make_generator
 from sentei.sparsify.base import SPARSIFIERS, Setting, SparseHook, Sparsifier
-from sentei.sparsify.channels import as_scores, broadcast_index, evidence_of, expand, norm_scales
+from sentei.sparsify.channels import as_scores, evidence_of, expand, norm_scales
 from sentei.sparsify.frozen import Frozen
 from sentei.sparsify.gates import PlainGates
 from sentei.sparsify.wiring import batch_norms
