@@ -20,6 +20,8 @@ Elements = Callable[..., Tensor]
 """From a parameter, and its gradient if there are gradients, one number for every element, of its
 shape; it must not look at one element to number another."""
 
+NO_PARAMETERS = "it owns no parameters; protect it, or score with 'random'"
+
 _PIECE = 1 << 18  # elements that are worked on at once
 
 

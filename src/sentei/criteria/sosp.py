@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs, Source
-from sentei.criteria.reduce import products, reduce_slices
+from sentei.criteria.reduce import NO_PARAMETERS, products, reduce_slices
 
 
 @CRITERIA.register("sosp-h")
@@ -48,7 +48,7 @@ class SospH(Criterion):
                 given.slices,
                 products,
                 reduction="sum",
-                missing="it owns no parameters; protect it, or score with 'random'",
+                missing=NO_PARAMETERS,
             )
             for given in (evidence, along_curvature)
         )

@@ -6,7 +6,13 @@ from typing import ClassVar
 import numpy as np
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs, Source
-from sentei.criteria.reduce import Reduction, check_reduction, products, reduce_slices
+from sentei.criteria.reduce import (
+    NO_PARAMETERS,
+    Reduction,
+    check_reduction,
+    products,
+    reduce_slices,
+)
 
 
 @CRITERIA.register("taylor")
@@ -52,6 +58,6 @@ class Taylor(Criterion):
             evidence.slices,
             products,
             reduction=self.reduction,
-            missing="it owns no parameters; protect it, or score with 'random'",
+            missing=NO_PARAMETERS,
             finish=np.square,
         )
