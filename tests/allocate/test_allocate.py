@@ -216,7 +216,7 @@ def test_equal_scores_go_in_the_order_of_groups_and_channels() -> None:
     graph = line_graph(4, 4)
     scores = ordered_scores(graph, [1, 1, 1, 1], [1, 1, 1, 1])
 
-    found = plan(graph, scores, budget=Budget(macs=6), costs=Linear(prices=[1, 1]))
+    found = plan(graph, scores, budget=Budget(macs=6), scope="global", costs=Linear(prices=[1, 1]))
 
     assert dict(found.removed) == {"0": (0, 1)}
 

@@ -55,7 +55,14 @@ def test_the_last_founder_is_the_global_allocation_without_a_map() -> None:
 
     LeGR(num_candidates=8, population=8).search(own)
 
-    plain = allocate(own.graph, own.scores, budget=own.budget, floor=own.floor, tolerance=0.1)
+    plain = allocate(
+        own.graph,
+        own.scores,
+        budget=own.budget,
+        scope="global",
+        floor=own.floor,
+        tolerance=0.1,
+    )
     assert judge.seen[-1].tolist() == plain.widths.tolist()
 
 

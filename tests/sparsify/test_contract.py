@@ -82,7 +82,14 @@ def test_the_trained_network_is_planned_pruned_and_verified(name: str) -> None:
     graph, setting = trained.graph, trained.hook.setting
     scores = scores or score(graph, sparsifier.criterion, model=trained.model)
 
-    found = plan(graph, scores, budget=setting.budget, costs=setting.costs, tolerance=0.1)
+    found = plan(
+        graph,
+        scores,
+        budget=setting.budget,
+        scope="global",
+        costs=setting.costs,
+        tolerance=0.1,
+    )
     small = apply(found, trained.model)
 
     verify(trained.model, small, found, graph.inputs)

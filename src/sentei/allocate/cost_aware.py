@@ -40,7 +40,7 @@ class CostAware(Scope):
             raise ValueError(
                 "a score is negative; use scope 'global', or a criterion without signs"
             )
-        relative = ranking.savings / (ranking.savings.mean() or 1.0)
+        relative = ranking.savings / (np.sum(ranking.savings) or 1.0) * len(ranking.savings)
         factors = ranking.num_weights / np.maximum(relative, _LEAST_SAVING)
         return [_shares(s) * f for s, f in zip(ranking.scores, factors, strict=True)]
 

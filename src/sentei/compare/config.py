@@ -12,7 +12,10 @@ from sentei.methods import METHODS, SECTIONS
 from sentei.methods.base_network import BaseConfig, check_counts
 from sentei.train import TrainConfig
 
-BASELINES = ("random", "uniform", "smaller-dense", "scratch-e", "scratch-b", "weight-magnitude")
+BASELINES = (
+    *("random", "uniform", "default"),
+    *("smaller-dense", "scratch-e", "scratch-b", "weight-magnitude"),
+)
 """Rows that every comparison has."""
 
 

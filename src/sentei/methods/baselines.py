@@ -1,10 +1,13 @@
 """What every method must beat: chance, equal shares, and networks trained from nothing."""
 
+from sentei.allocate import SCOPES
 from sentei.allocate.local import Local
+from sentei.criteria import CRITERIA
 from sentei.criteria.magnitude import Magnitude
 from sentei.criteria.random import Random
 from sentei.methods.base import BASELINE, METHODS, Card
 from sentei.methods.composition import Composition
+from sentei.pipeline.config import DEFAULT_CRITERION, DEFAULT_SCOPE
 
 _RETHINKING = "Liu et al., Rethinking the Value of Network Pruning"
 
@@ -20,6 +23,13 @@ METHODS.register("uniform")(
         card=Card(summary="Smallest L1 norm, the same share of every group", section=BASELINE),
         criterion=Magnitude(),
         scope=Local(),
+    )
+)
+METHODS.register("default")(
+    Composition(
+        card=Card(summary="What `sentei prune` does unless told otherwise", section=BASELINE),
+        criterion=CRITERIA[DEFAULT_CRITERION](),
+        scope=SCOPES[DEFAULT_SCOPE](),
     )
 )
 METHODS.register("smaller-dense")(

@@ -9,7 +9,7 @@ from sentei.allocate import Budget
 from sentei.train import TrainConfig
 
 DEFAULT_CRITERION = "l1"
-DEFAULT_SCOPE = "global"
+DEFAULT_SCOPE = "cost-aware"
 DEFAULT_FLOOR = 0.1
 DEFAULT_TOLERANCE = 0.005
 
