@@ -37,6 +37,7 @@ class CompareOptions:
         recipe: Recipe of the recovery, the same for all: closed (100 epochs), quick (20), short (2),
             each also -distilled; several joined by commas cross methods with recipes.
         epochs: Epochs of the recipe, instead of its own.
+        optimizer: Optimizer of the recipe, instead of its own: sgd, adamw.
         learning_rate: Learning rate of the recipe, instead of its own.
         amp: Precision of training: auto, bfloat16, off.
         output: Directory of the study; by default one below runs/.
@@ -65,6 +66,7 @@ class CompareOptions:
     seeds: int = 3
     recipe: str = "closed"
     epochs: int | None = None
+    optimizer: str | None = None
     learning_rate: float | None = None
     amp: str | None = None
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None
@@ -88,6 +90,7 @@ class CompareOptions:
 
 
 COMPARE_OPTIONS = CompareOptions()
+_RECIPE_FIELDS = ("epochs", "optimizer", "learning_rate", "amp")
 
 
 def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OPTIONS) -> Answer:
@@ -135,7 +138,7 @@ def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 
         *("data", "weights", "pretrained", "base_epochs", "image_size", "batch_size", "seeds"),
         *("train_images", "val_images", "test_images", "tolerance", "device", "trust_code"),
     )
-    changes = {k: getattr(options, k) for k in ("epochs", "learning_rate", "amp")}
+    changes = {k: getattr(options, k) for k in _RECIPE_FIELDS}
     return comparison.CompareConfig(
         model=model,
         output=options.output

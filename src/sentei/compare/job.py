@@ -80,6 +80,7 @@ class _Bench:
             "granularity": card.granularity,
             "accuracy": test.accuracy,
             "loss": test.loss,
+            "auc": test.auc,
             "val_accuracy": None if last is None else last.val_accuracy,
             "before_recovery": outcome.before_recovery.accuracy,
             "macs": macs,
