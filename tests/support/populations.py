@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sentei.spaces.measured import Measured
 from sentei.spaces.simulate import Design, Effect, simulate, simulated_drops
 from sentei.spaces.stats_base import FloatArray, Observations
 
@@ -40,6 +41,40 @@ def population(
     """Return a simulated population of ``num`` recipes."""
     effect = Effect(curvature=kappa, optimum=optimum)
     return simulate(design(num, stratified=stratified), effect, seed=seed)
+
+
+def measured(
+    num: int, seed: int, *, kappa: float, stratified: bool = True, optimum: float = 0.85
+) -> Measured:
+    """Return a simulated population as a study measures it: 4 groups in 2 stages, STD at random.
+
+    Test drops share the structure of the recipes and have noise of their own.
+    """
+    drawn = population(num, seed, kappa=kappa, stratified=stratified, optimum=optimum)
+    rng = np.random.default_rng([seed, 1])
+    keep = rng.uniform(0.1, 1, (num, 4))
+    whole = np.zeros(num, np.int64)
+    return Measured(
+        network="net",
+        regime=0.5,
+        subnets=tuple(f"s{number}" for number in range(num)),
+        recipe=np.arange(num),
+        replicates=whole + 1,
+        drop=drawn.drop,
+        test_drop=drawn.drop + rng.normal(0, 0.1, num),
+        one_shot_drop=10 + 2 * drawn.drop + rng.normal(0, 0.5, num),
+        ratio=drawn.ratio,
+        std=rng.uniform(0, 0.4, num),
+        mean=1 - keep.mean(1),
+        macs_left=np.full(num, 0.5),
+        params_left=0.5 / drawn.ratio,
+        weight=np.ones(num),
+        stratum=np.arange(num) % 8 if stratified else whole - 1,
+        stage_means=1 - np.column_stack([keep[:, :2].mean(1), keep[:, 2:].mean(1)]),
+        stages=("one", "two"),
+        keep=keep,
+        groups=("a", "b", "c", "d"),
+    )
 
 
 def row(subnet: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values

@@ -7,6 +7,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,7 +43,8 @@ class Comparison:
 
     Attributes:
         ks: Largest distance of the two EDFs, in [0, 1].
-        ks_p: p-value of the two-sided Kolmogorov-Smirnov test.
+        ks_p: p-value of the two-sided Kolmogorov-Smirnov test: exact, or asymptotic where the exact
+            sums overflow.
         ks_better_p: p-value of the one-sided test that the first EDF lies above the second
             somewhere (the first is better).
         mann_whitney_p: p-value of the two-sided Mann-Whitney test.
@@ -85,7 +87,7 @@ def compare(
     """
     check_fraction("quantile_level", quantile_level)
     first_A, second_B = checked("first", first, least=2), checked("second", second, least=2)
-    two_sided = stats.ks_2samp(first_A, second_B)
+    two_sided = _kolmogorov(first_A, second_B, "two-sided")
     ranks = stats.mannwhitneyu(first_A, second_B)
 
     def quantile(values: FloatArray, axis: int = -1) -> FloatArray:
@@ -94,7 +96,7 @@ def compare(
     return Comparison(
         ks=float(two_sided.statistic),
         ks_p=float(two_sided.pvalue),
-        ks_better_p=float(stats.ks_2samp(first_A, second_B, alternative="greater").pvalue),
+        ks_better_p=float(_kolmogorov(first_A, second_B, "greater").pvalue),
         mann_whitney_p=float(ranks.pvalue),
         cliffs_delta=float(1 - 2 * ranks.statistic / (first_A.size * second_B.size)),
         mean=difference(first_A, second_B, statistic=np.mean, resampling=resampling),
@@ -102,6 +104,13 @@ def compare(
         quantile_level=quantile_level,
         ks_adjusted_p=float(two_sided.pvalue),
     )
+
+
+def _kolmogorov(first_A: FloatArray, second_B: FloatArray, alternative: str) -> Any:  # noqa: ANN401
+    """Return scipy's Kolmogorov-Smirnov test: exact, or asymptotic where exact sums overflow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation unsuccessful")
+        return stats.ks_2samp(first_A, second_B, alternative=alternative)
 
 
 def difference(

@@ -140,7 +140,11 @@ def normal_power(effect: float, error: float, *, alpha: float = 0.05, sides: int
 
 
 def mean_power(effect: float, spread: float, num: int, *, alpha: float = 0.05) -> float:
-    """Return the power of a two-sided one-sample t-test, exact for normal values.
+    r"""Return the power of a two-sided one-sample t-test of normal values.
+
+    The mean over the estimated spread s of :math:`\Phi(d - c s)`, with d the true mean in standard
+    errors and c the critical t, on 2000 quantiles of s. The chance to reject in the wrong direction
+    is left out.
 
     Args:
         effect: True mean.
@@ -149,7 +153,8 @@ def mean_power(effect: float, spread: float, num: int, *, alpha: float = 0.05) -
         alpha: Level of the test, in (0, 1).
     """
     check_fraction("alpha", alpha)
-    centre = abs(effect) / spread * math.sqrt(num)
-    critical = stats.t.ppf(1 - alpha / 2, num - 1)
-    both = stats.nct.sf(critical, num - 1, centre) + stats.nct.cdf(-critical, num - 1, centre)
-    return float(np.clip(both, 0, 1))
+    dof = num - 1
+    quantiles = (np.arange(2000) + 0.5) / 2000
+    scale = np.sqrt(stats.chi2.ppf(quantiles, dof) / dof)
+    distance = abs(effect) / spread * math.sqrt(num)
+    return float(stats.norm.cdf(distance - stats.t.ppf(1 - alpha / 2, dof) * scale).mean())

@@ -1,0 +1,19 @@
+"""The conjectures about pruning spaces as tests, each with a verdict and its power."""
+
+from sentei.spaces.conjectures.base import Check, Setting, Thresholds, Verdict
+from sentei.spaces.conjectures.ratio import optimal_ratio_exists, same_optimum
+from sentei.spaces.conjectures.rivals import beats_rivals
+from sentei.spaces.conjectures.spread import spread_matters
+from sentei.spaces.conjectures.winners import winners_have_the_ratio
+
+__all__ = [
+    "Check",
+    "Setting",
+    "Thresholds",
+    "Verdict",
+    "beats_rivals",
+    "optimal_ratio_exists",
+    "same_optimum",
+    "spread_matters",
+    "winners_have_the_ratio",
+]

@@ -1,0 +1,217 @@
+"""C1 and C7: is there an optimal ratio in a regime, and is it a property of the architecture."""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from sentei.spaces.conjectures.base import (
+    Check,
+    Setting,
+    Verdict,
+    band_note,
+    band_numbers,
+    judged,
+)
+from sentei.spaces.measured import Measured
+from sentei.spaces.simulate import Effect
+from sentei.spaces.stats_base import Interval, Observations, Resampling, check_bounds
+from sentei.spaces.stats_existence import (
+    flatness,
+    lind_mehlum,
+    monotone_or_quadratic,
+    two_lines,
+)
+from sentei.spaces.stats_optimum import extra_drop, optimal_ratio, optimum_shift
+from sentei.spaces.stats_power import normal_power, optimum_power
+from sentei.spaces.stats_regression import curve
+from sentei.spaces.stats_winners import BootstrapBest, winners_band
+
+
+def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
+    r"""Judge C1: in a regime there is an optimal ratio m* of MACs to parameters.
+
+    It needs a valley by Lind and Mehlum's test and by two lines, a quadratic that beats every
+    monotone curve, an interval of m* clear of the attainable bounds, at least the smallest effect
+    lost at ``factor`` times m*, and a valley on test images too. A curve shown flat, or whose loss
+    there is shown smaller, contradicts it. The power is that of Lind and Mehlum's test for just
+    that loss, with the noise found and the optimum a quarter or three quarters up the attainable
+    range of log m, whichever is less.
+
+    Args:
+        measured: A population stratified by the ratio; replicates are averaged.
+        setting: Bounds, noise, thresholds.
+
+    Raises:
+        ValueError: there are too few recipes.
+    """
+    limits = setting.thresholds
+    recipes = measured.averaged()
+    observations = recipes.observations(covariates=setting.covariates)
+    valley = lind_mehlum(observations, bounds=setting.bounds)
+    lines = two_lines(observations)
+    shape = monotone_or_quadratic(observations, bounds=setting.bounds)
+    best = optimal_ratio(observations, bounds=setting.bounds, resampling=setting.resampling)
+    flat = flatness(observations, bounds=setting.bounds, margin=setting.smallest_effect)
+    loss, loss_interval = edge_loss(observations, setting)
+    tested = recipes.observations("test_drop", covariates=setting.covariates)
+    test_curvature = float(curve(tested).problem.coefficients(tested.drop)[2])
+    band = winners_band(
+        recipes.ratio, recipes.drop, rule=BootstrapBest(), resampling=setting.resampling
+    )
+    checks = (
+        Check(
+            text=f"Lind and Mehlum's p = {valley.p_value:.4f}", holds=valley.p_value < limits.alpha
+        ),
+        Check(text=f"two lines' p = {lines.p_value:.4f}", holds=lines.p_value < limits.alpha),
+        Check(
+            text=f"the preferred curve is {shape.preferred}", holds=shape.preferred == "quadratic"
+        ),
+        Check(text="the interval of m* stays clear of the attainable bounds", holds=best.interior),
+        Check(
+            text=f"{loss:.2f} points are lost at {limits.factor} times m*, "
+            f"{setting.smallest_effect:.2f} matter",
+            holds=loss >= setting.smallest_effect,
+        ),
+        Check(text=f"curvature on test images is {test_curvature:.2f}", holds=test_curvature > 0),
+    )
+    power = _power(observations, setting)
+    # A valley that is there but perhaps too shallow is no failure to find one.
+    unseen = power if any(not check.holds for check in checks[:1] + checks[2:4]) else 0.0
+    return Verdict(
+        conjecture="C1",
+        claim="in a regime there is an optimal ratio of MACs to parameters",
+        estimate=best.ratio,
+        interval=best.interval,
+        test="m* of the quadratic; Lind and Mehlum's test",
+        p=valley.p_value,
+        verdict=judged(
+            checks,
+            contradicted=flat.p_value < limits.alpha
+            or loss_interval.high < setting.smallest_effect
+            or test_curvature <= 0 < loss_interval.low,
+            power=unseen,
+            thresholds=limits,
+        ),
+        power=power,
+        checks=checks,
+        notes=(band_note(band), *_reliability_note(setting)),
+        numbers={
+            "loss": loss,
+            "loss_low": loss_interval.low,
+            "loss_high": loss_interval.high,
+            "two_lines_p": lines.p_value,
+            "flatness_p": flat.p_value,
+            "at_bound": best.at_bound,
+            **band_numbers(band),
+        },
+    )
+
+
+def edge_loss(observations: Observations, setting: Setting) -> tuple[float, Interval]:
+    r"""Return the drop lost at ``factor`` times m*, :math:`\kappa (\ln factor)^2`, with interval."""
+    fit = curve(observations)
+    square = np.eye(fit.problem.columns.shape[1])[2]
+    curvature, error = fit.problem.contrast(observations.drop, square)
+    factor = setting.thresholds.factor
+    level = setting.resampling.level
+    reach = float(stats.t.ppf((1 + level) / 2, fit.problem.dof)) * float(error)
+    return extra_drop(float(curvature), factor), Interval(
+        low=extra_drop(float(curvature) - reach, factor),
+        high=extra_drop(float(curvature) + reach, factor),
+        level=level,
+        method="HC3 t",
+    )
+
+
+def same_optimum(
+    measured: Measured, control: Measured, setting: Setting, *, condition: str
+) -> Verdict:
+    """Judge C7 for one control: m* is the same where the weights play no part.
+
+    It is supported where the interval of the shift of m* lies within ``factor`` both ways, and
+    contradicted where that interval excludes no shift and the control's m* lies outside the
+    interval of m*. The power is the chance to show an equal m* equal.
+
+    Args:
+        measured: A population under the usual protocol.
+        control: Recipes under the control: random ranking, or trained from new weights.
+        setting: Bounds, thresholds.
+        condition: Name of the control, for the text.
+
+    Raises:
+        ValueError: there are too few recipes.
+    """
+    limits = setting.thresholds
+    usual = measured.averaged().observations(covariates=setting.covariates)
+    other = control.averaged().observations(covariates=setting.covariates)
+    best = optimal_ratio(usual, bounds=setting.bounds, resampling=setting.resampling)
+    shift = optimum_shift(
+        other, usual, bounds=setting.bounds, paired=False, resampling=setting.resampling
+    )
+    moved = shift.factor * best.ratio
+    inside = Check(
+        text=f"the interval of the shift lies within a factor of {limits.factor}",
+        holds=shift.interval.within(1 / limits.factor, limits.factor),
+    )
+    covered = Check(
+        text=f"m* under {condition}, {moved:.2f}, lies in the interval of m*, "
+        f"{best.interval.low:.2f} to {best.interval.high:.2f}",
+        holds=moved in best.interval,
+    )
+    margin = math.log(limits.factor)
+    # Two one-sided tests of an m* that does not move.
+    power = max(0.0, 2 * normal_power(margin, shift.error, alpha=limits.alpha, sides=2) - 1)
+    return Verdict(
+        conjecture="C7",
+        claim=f"the optimal ratio is that of the architecture, not of the weights ({condition})",
+        estimate=shift.factor,
+        interval=shift.interval,
+        test="factor by which m* moves; equivalence by its bootstrap interval",
+        p=None,
+        verdict=judged(
+            (inside,),
+            contradicted=1 not in shift.interval and not covered.holds,
+            # A shift that is not shown small need not be large.
+            power=0.0,
+            thresholds=limits,
+        ),
+        power=power,
+        checks=(inside, covered),
+        notes=(f"{len(usual)} recipes under the usual protocol, {len(other)} under {condition}",),
+        numbers={"m_star": best.ratio, "m_star_control": moved},
+    )
+
+
+def _power(observations: Observations, setting: Setting) -> float:
+    """Return the power of Lind and Mehlum's test for the smallest effect that matters."""
+    fit = curve(observations)
+    limits = setting.thresholds
+    error = float(fit.problem.squared_error(observations.drop)) / fit.problem.dof
+    simulation = Resampling(
+        draws=setting.resampling.draws, level=1 - limits.alpha, seed=setting.resampling.seed
+    )
+    low, high = check_bounds(setting.bounds)
+    powers = []
+    for place in (0.25, 0.75):
+        effect = Effect(
+            curvature=setting.smallest_effect / math.log(limits.factor) ** 2,
+            optimum=math.exp(low + place * (high - low)),
+            structure=math.sqrt(error),
+            seed=0,
+        )
+        found = optimum_power(observations, effect, bounds=setting.bounds, simulation=simulation)
+        powers.append(found.value)
+    return min(powers)
+
+
+def _reliability_note(setting: Setting) -> tuple[str, ...]:
+    noise, least = setting.noise, setting.thresholds.reliability
+    if noise is None:
+        return ("no recipe was trained twice: the noise of a training is unknown",)
+    if noise.reliability < least:
+        return (
+            f"population not resolved: only {noise.reliability:.2f} of the variance is structure; "
+            f"train longer or repeat more",
+        )
+    return ()

@@ -1,0 +1,152 @@
+"""C1: an optimal ratio exists. C7: it does not depend on the weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sentei.spaces.conjectures import Setting, Thresholds, optimal_ratio_exists, same_optimum
+from sentei.spaces.conjectures.ratio import edge_loss
+from sentei.spaces.stats_base import Observations, Resampling
+from sentei.spaces.stats_noise import noise
+from tests.support.populations import BOUNDS, KAPPA, measured
+
+SETTING = Setting(bounds=BOUNDS, resampling=Resampling(draws=200))
+MIDDLE = (BOUNDS[0] * BOUNDS[1]) ** 0.5
+
+
+def test_half_a_point_at_200_stratified_recipes_is_supported() -> None:
+    found = [
+        optimal_ratio_exists(measured(200, seed, kappa=KAPPA, optimum=1.0), SETTING)
+        for seed in range(20)
+    ]
+
+    assert np.mean([one.verdict == "supported" for one in found]) >= 0.95
+    assert found[0].power >= 0.95
+    assert found[0].estimate == pytest.approx(1, abs=0.1)
+
+
+def test_no_effect_is_seldom_supported() -> None:
+    found = [optimal_ratio_exists(measured(100, seed, kappa=0), SETTING) for seed in range(100)]
+
+    assert np.mean([one.verdict == "supported" for one in found]) <= 0.02
+
+
+def test_no_effect_in_a_large_study_is_not_supported() -> None:
+    assert optimal_ratio_exists(measured(1000, 0, kappa=0), SETTING).text == "not supported"
+
+
+def test_no_effect_in_a_small_study_is_inconclusive_with_its_power() -> None:
+    found = optimal_ratio_exists(measured(12, 0, kappa=0), SETTING)
+
+    assert found.verdict == "inconclusive"
+    assert found.power < 0.8
+    assert f"(power {found.power:.2f})" in found.text
+
+
+def test_a_falling_drop_is_not_supported() -> None:
+    table = measured(300, 0, kappa=0)
+    falling = replace(table, drop=table.drop - 2 * np.log(table.ratio), test_drop=table.drop)
+
+    found = optimal_ratio_exists(falling, SETTING)
+
+    assert found.verdict == "not supported"
+    assert not found.checks[0].holds
+    assert "clear of the attainable bounds" in found.checks[3].text
+    assert not found.checks[3].holds
+
+
+def test_a_valley_that_is_no_valley_on_test_images_is_not_supported() -> None:
+    table = measured(200, 0, kappa=KAPPA, optimum=1.0)
+
+    found = optimal_ratio_exists(replace(table, test_drop=-table.drop), SETTING)
+
+    assert found.verdict == "not supported"
+    assert [check.holds for check in found.checks] == [True] * 5 + [False]
+
+
+def test_a_valley_too_shallow_to_matter_is_not_supported() -> None:
+    deep = replace(SETTING, thresholds=Thresholds(smallest_drop=0.5))
+
+    found = optimal_ratio_exists(measured(200, 0, kappa=KAPPA, optimum=1.0), deep)
+
+    assert found.verdict == "not supported"
+    assert found.numbers["loss_high"] < 0.5
+
+
+def test_replicates_count_once() -> None:
+    table = measured(100, 0, kappa=KAPPA)
+    twice = table.where(np.repeat(np.arange(100), 2))
+
+    once, doubled = (optimal_ratio_exists(one, SETTING) for one in (table, twice))
+
+    assert (doubled.estimate, doubled.p) == pytest.approx((once.estimate, once.p))
+
+
+def test_the_loss_at_the_edge_by_hand() -> None:
+    ratio = np.exp(np.linspace(-1, 1, 30))
+    observations = Observations(drop=2 * np.log(ratio) ** 2, ratio=ratio)
+    twofold = replace(SETTING, thresholds=Thresholds(factor=2))
+
+    loss, interval = edge_loss(observations, twofold)
+
+    assert loss == pytest.approx(2 * 0.480453)  # 2 (ln 2)^2
+    assert interval.high - interval.low < 1e-6
+
+
+def test_the_winners_band_stands_beside_its_null() -> None:
+    found = optimal_ratio_exists(measured(100, 0, kappa=KAPPA), SETTING)
+
+    assert "that of permuted populations" in found.notes[0]
+    assert {"band_low", "band_null_low", "band_p"} <= set(found.numbers)
+
+
+def test_unknown_and_dominant_noise_are_noted() -> None:
+    table = measured(50, 0, kappa=0)
+    mostly = noise([0.0, 2.0, 0.5, 2.5], [0, 0, 1, 1])
+
+    unknown = optimal_ratio_exists(table, SETTING)
+    drowned = optimal_ratio_exists(table, replace(SETTING, noise=mostly))
+
+    assert "no recipe was trained twice" in unknown.notes[1]
+    assert "population not resolved: only 0.00" in drowned.notes[1]
+
+
+def test_the_same_optimum_under_a_control_is_supported() -> None:
+    found = same_optimum(
+        measured(200, 0, kappa=KAPPA, optimum=MIDDLE),
+        measured(100, 1, kappa=KAPPA, optimum=MIDDLE),
+        SETTING,
+        condition="random ranking",
+    )
+
+    assert found.verdict == "supported"
+    assert found.interval is not None
+    assert 1 in found.interval
+    assert found.power > 0.8
+    assert "100 under random ranking" in found.notes[0]
+
+
+def test_an_optimum_that_moves_is_not_supported() -> None:
+    found = same_optimum(
+        measured(200, 0, kappa=KAPPA, optimum=0.85),
+        measured(200, 1, kappa=KAPPA, optimum=1.5),
+        SETTING,
+        condition="new weights",
+    )
+
+    assert found.verdict == "not supported"
+    assert found.estimate == pytest.approx(1.5 / 0.85, rel=0.1)
+    assert found.numbers["m_star_control"] == pytest.approx(1.5, rel=0.1)
+
+
+def test_a_control_of_few_recipes_is_inconclusive() -> None:
+    found = same_optimum(
+        measured(200, 0, kappa=KAPPA),
+        measured(20, 1, kappa=0.3),
+        SETTING,
+        condition="new weights",
+    )
+
+    assert found.verdict == "inconclusive"
+    assert found.power < 0.8
