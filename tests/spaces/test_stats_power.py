@@ -79,6 +79,8 @@ def test_power_of_a_z_test_is_that_of_drawing() -> None:
     assert normal_power(0.5, 0.2, sides=1) == pytest.approx(np.mean(draws > 1.645 * 0.2), abs=0.003)
     assert normal_power(-0.5, 0.2) == normal_power(0.5, 0.2)
     assert (normal_power(1, 0), normal_power(0, 0)) == (1, 0)
+    # The t of two degrees of freedom asks 4.303 instead of 1.96 standard errors.
+    assert normal_power(4.303, 1, dof=2) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_power_of_a_t_test_is_that_of_drawing() -> None:

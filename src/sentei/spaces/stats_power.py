@@ -118,7 +118,9 @@ def detectable_effect(
     return Detectable(curvature=high, loss=extra_drop(high, 1.5), factor=1.5, power=reached(high))
 
 
-def normal_power(effect: float, error: float, *, alpha: float = 0.05, sides: int = 2) -> float:
+def normal_power(
+    effect: float, error: float, *, alpha: float = 0.05, sides: int = 2, dof: int | None = None
+) -> float:
     r"""Return the power of a z-test, :math:`\Phi(|effect| / error - z_{1 - \alpha / sides})`.
 
     The chance to reject in the wrong direction is left out.
@@ -128,6 +130,7 @@ def normal_power(effect: float, error: float, *, alpha: float = 0.05, sides: int
         error: Standard error of its estimate, >= 0.
         alpha: Level of the test, in (0, 1).
         sides: 1 or 2.
+        dof: Degrees of freedom of the error, whose t replaces z; None where it is known.
 
     Example:
         >>> round(normal_power(2.8, 1.0), 2)
@@ -136,7 +139,9 @@ def normal_power(effect: float, error: float, *, alpha: float = 0.05, sides: int
     check_fraction("alpha", alpha)
     if error <= 0:
         return 1.0 if effect else 0.0
-    return float(stats.norm.cdf(abs(effect) / error - stats.norm.ppf(1 - alpha / sides)))
+    normal = dof is None
+    critical = stats.norm.ppf(1 - alpha / sides) if normal else stats.t.ppf(1 - alpha / sides, dof)
+    return float(stats.norm.cdf(abs(effect) / error - critical))
 
 
 def mean_power(effect: float, spread: float, num: int, *, alpha: float = 0.05) -> float:
