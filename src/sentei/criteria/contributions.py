@@ -195,11 +195,10 @@ def contributions(reading: Reading, draw: Draw) -> Iterator[tuple[IntArray, Tens
 
     Channels that meet in no output (of other groups of a convolution) have rows of their own.
     """
-    is_convolution = reading.point.function in _CONVOLUTIONS
-    patches_NPJK, weight_OIK = (_convolved if is_convolution else _multiplied)(reading, draw)
+    patches_NPJK, weight_OIK = patches(reading, draw)
     point = reading.point
     conv_groups = patches_NPJK.shape[1] // weight_OIK.shape[1]
-    for channels, patches, weight in zip(
+    for channels, own_patches, weight in zip(
         np.split(point.channels, conv_groups),
         patches_NPJK.chunk(conv_groups, dim=1),
         weight_OIK.chunk(conv_groups, dim=0),
@@ -208,7 +207,25 @@ def contributions(reading: Reading, draw: Draw) -> Iterator[tuple[IntArray, Tens
         part = replace(point, channels=channels)
         if len(part.owned):
             numbers = np.searchsorted(point.owned, part.owned)
-            yield from ((numbers, rows) for rows in _blocks(part, patches, weight))
+            yield from ((numbers, rows) for rows in _blocks(part, own_patches, weight))
+
+
+def patches(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Return what outputs at drawn positions are made from, [N, P, J, K], and the weight [O, I, K]."""
+    is_convolution = reading.point.function in _CONVOLUTIONS
+    return (_convolved if is_convolution else _multiplied)(reading, draw)
+
+
+def outputs(reading: Reading, draw: Draw) -> Tensor:
+    """Return what a convolution or product made at drawn positions, [N, O, J]."""
+    flat_NOL = _flat(reading.point, reading.output)
+    return _gathered(flat_NOL, draw(len(flat_NOL), flat_NOL.shape[2])[:, :, None])[..., 0]
+
+
+def _flat(point: Point, tensor: Tensor) -> Tensor:
+    """Return a tensor with samples first, the dimension of the channels next, and one more."""
+    batch = tensor[None] if point.sample_dim is None else tensor
+    return batch.movedim(point.dim, 1)[..., None].flatten(2)
 
 
 def _blocks(point: Point, patches_NPJK: Tensor, weight_OPK: Tensor) -> Iterator[Tensor]:
@@ -232,8 +249,7 @@ def _multiplied(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
             "look at weights"
         )
     weight_OP = weight if point.function == "linear" else weight.T
-    batch = reading.input[None] if point.sample_dim is None else reading.input
-    flat_NPL = batch.movedim(point.dim, 1)[..., None].flatten(2)
+    flat_NPL = _flat(point, reading.input)
     return _gathered(flat_NPL, draw(len(flat_NPL), flat_NPL.shape[2])[:, :, None]), weight_OP[
         ..., None
     ]

@@ -1,0 +1,177 @@
+"""Layers that read removed channels and whose weights can make up for them.
+
+Shapes: P = positions of the channels in what a layer reads; O = outputs of the layer.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from sentei.compensate.base import Removal
+from sentei.criteria import contributions
+from sentei.criteria.watch import Reading, watch
+from sentei.errors import PruningError
+from sentei.graph import Graph, kept
+from sentei.graph.capture import Call, Recording, find_tensor, walk
+from sentei.graph.points import Point
+from sentei.graph.trace import retrace
+from sentei.index.atoms import BoolArray
+from sentei.surgery import Plan, plan_removal
+from sentei.train.checks import preserve_modes
+
+_LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reader:
+    """A convolution or linear layer that reads removed channels.
+
+    Attributes:
+        point: What it reads, in the network before.
+        weight: Name of its weight, outputs first; no other call uses it.
+        bias: Name of its bias, "" if it has none of its own.
+        mean: Name of the running mean of the batch norm that alone reads its outputs, or "".
+        inputs: Which positions of what it reads stay, shape [P].
+        outputs: Which of its outputs stay, shape [O].
+    """
+
+    point: Point
+    weight: str
+    bias: str
+    mean: str
+    inputs: BoolArray = field(repr=False)
+    outputs: BoolArray = field(repr=False)
+
+    @property
+    def can_shift(self) -> bool:
+        """Whether a constant can be added to its outputs."""
+        return bool(self.bias or self.mean)
+
+    def shift_(self, small: nn.Module, amounts_O: Tensor) -> None:
+        """Add constants to the outputs that stay, in the bias or in the mean that is taken off."""
+        if self.bias:
+            bias = tensor_of(small, self.bias)
+            bias += amounts_O.to(bias)
+        else:
+            mean = tensor_of(small, self.mean)
+            mean -= amounts_O.to(mean)
+
+
+def readers(plan: Plan) -> tuple[Reader, ...]:
+    """Return all that can make up for what a plan removes, in the order in which they run.
+
+    Left out are layers whose weight is computed or used by several calls (parametrised, tied, or
+    a layer that runs twice), transposed convolutions, products with bare matrices, recurrent
+    layers and attention, and depthwise convolutions, which mix no channels.
+
+    Args:
+        plan: Of a graph with the calls of evaluation mode.
+    """
+    recording = plan.graph.recording
+    uses = Counter(value for call in recording.calls for value in set(call.tensors))
+    found = []
+    for point in contributions.readers(plan.graph).values():
+        call = recording.calls[point.call]
+        inputs = kept(point.channels, plan.keep)
+        if point.function in _LAYERS and not inputs.all() and _own(recording, uses, call, 1):
+            weight = _own(recording, uses, call, 1)
+            rows = plan.graph.layouts[weight].dims[0]
+            whole = torch.ones(recording.values[call.tensors[1]].shape[0], dtype=torch.bool)
+            found.append(
+                Reader(
+                    point=point,
+                    weight=weight,
+                    bias=_own(recording, uses, call, 2),
+                    mean=_mean_behind(recording, uses, call),
+                    inputs=inputs,
+                    outputs=whole.numpy() if rows is None else kept(rows, plan.keep),
+                )
+            )
+    return tuple(found)
+
+
+def _own(
+    recording: Recording, uses: Counter[int], call: Call, argument: int, kind: str = "param"
+) -> str:
+    """Return the name of a tensor that only this call is given, "" if there is none."""
+    if argument >= len(call.tensors):
+        return ""
+    value = call.tensors[argument]
+    own = recording.values[value]
+    return own.name if own.kind == kind and uses[value] == 1 else ""
+
+
+def _mean_behind(recording: Recording, uses: Counter[int], call: Call) -> str:
+    (result,) = call.results
+    behind = [c for c in recording.calls if result in c.tensors]
+    if len(behind) != 1 or result in recording.outputs or behind[0].function != "batch_norm":
+        return ""
+    return _own(recording, uses, behind[0], 1, kind="buffer")
+
+
+def tensor_of(model: nn.Module, name: str) -> Tensor:
+    """Return a parameter or buffer of a model by its name."""
+    tensor, _ = find_tensor(dict(walk(model)), name)
+    assert tensor is not None
+    return tensor
+
+
+def plan_of(removal: Removal) -> Plan:
+    """Return the plan on a graph that has the calls of evaluation mode."""
+    graph = retrace(removal.plan.graph, removal.model)
+    if graph is removal.plan.graph:
+        return removal.plan
+    return plan_removal(graph, removal.plan.removed)
+
+
+def require_images(name: str, removal: Removal) -> None:
+    """Refuse to go on without images.
+
+    Raises:
+        PruningError: There are none.
+    """
+    if not len(removal.batches):
+        raise PruningError(
+            f"compensation {name!r} needs images; give Removal(batches=...), or compensate with "
+            "'merge', which needs none"
+        )
+
+
+@contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Put models into evaluation mode, without gradients; modes are given back at the end."""
+    if models:
+        with preserve_modes(models[0]), evaluating(*models[1:]):
+            models[0].eval()
+            yield
+    else:
+        with torch.no_grad():
+            yield
+
+
+class _Enough(Exception):  # noqa: N818 - no error: it ends a run that has shown what was asked
+    pass
+
+
+def read_once(graph: Graph, model: nn.Module, point: Point, images: Tensor) -> Reading:
+    """Run ``model`` up to the call that reads a point, and return what it read.
+
+    Args:
+        graph: The graph that the point is of.
+        model: The traced model, or the pruned one, which makes the same calls.
+        point: Where to look.
+        images: Shape [N, ...].
+    """
+    found: list[Reading] = []
+
+    def read(reading: Reading) -> None:
+        found.append(reading)
+        raise _Enough
+
+    with suppress(_Enough), watch(graph, model, [point], read=read):
+        model(images.to(next(model.parameters()).device))
+    return found[0]
