@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sentei.spaces.stats_base import Interval
-from sentei.spaces.stats_meta import error_of, meta_regression
+from sentei.spaces.stats_meta import meta_regression, standard_error
 
 
 def test_mean_of_three_estimates_by_hand() -> None:
@@ -61,7 +61,8 @@ def test_agreeing_estimates_seldom_have_a_large_q() -> None:
 def test_error_of_a_log_interval() -> None:
     interval = Interval(low=math.exp(-0.196), high=math.exp(0.196), level=0.95, method="test")
 
-    assert error_of(interval) == pytest.approx(0.1, rel=1e-3)
+    assert standard_error(interval, log=True) == pytest.approx(0.1, rel=1e-3)
+    assert standard_error(interval) == pytest.approx(math.sinh(0.196) / 1.96, rel=1e-3)
 
 
 def test_bad_input_is_named() -> None:

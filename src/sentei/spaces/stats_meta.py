@@ -91,10 +91,18 @@ def meta_regression(
     )
 
 
-def error_of(interval: Interval) -> float:
-    """Return the standard error, on a log scale, of a positive number with this interval."""
+def standard_error(interval: Interval, *, log: bool = False) -> float:
+    """Return the standard error that a normal estimate with this interval has.
+
+    Args:
+        interval: The interval.
+        log: Whether it is that of a positive number whose logarithm is normal; the error is then
+            the logarithm's.
+    """
     z = float(stats.norm.ppf((1 + interval.level) / 2))
-    return (math.log(interval.high) - math.log(interval.low)) / (2 * z)
+    ends = (interval.low, interval.high)
+    low, high = (math.log(end) for end in ends) if log else ends
+    return (high - low) / (2 * z)
 
 
 def _cochran(value_K: FloatArray, weight_K: FloatArray, design: FloatArray) -> tuple[float, float]:

@@ -61,14 +61,14 @@ def test_a_verdict_is_plain_json() -> None:
         verdict="supported",
         power=0.9,
         checks=(MET,),
-        numbers={"loss": 0.2},
+        numbers={"loss": 0.2, "draws": math.inf},
     )
 
     read = json.loads(json.dumps(verdict.as_json()))
 
     assert read["interval"] == {"low": 0.8, "high": 1.0, "level": 0.95, "method": "bootstrap"}
     assert read["checks"] == [{"text": "met", "holds": True}]
-    assert (read["text"], read["numbers"]) == ("supported", {"loss": 0.2})
+    assert (read["text"], read["numbers"]) == ("supported", {"loss": 0.2, "draws": None})
 
 
 def test_the_smallest_effect_is_a_tenth_of_a_point_or_the_noise() -> None:

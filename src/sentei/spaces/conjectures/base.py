@@ -4,6 +4,7 @@ A verdict is *supported*, *not supported* or *inconclusive*; a study that could 
 effect does not speak against it, so every verdict carries the power of its test.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -158,8 +159,9 @@ class Verdict:
         return self.verdict
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values for a report."""
-        return {**asdict(self), "numbers": dict(self.numbers), "text": self.text}
+        """Return plain values for a report; a number that is not finite becomes None."""
+        numbers = {name: one if math.isfinite(one) else None for name, one in self.numbers.items()}
+        return {**asdict(self), "numbers": numbers, "text": self.text}
 
 
 def judged(

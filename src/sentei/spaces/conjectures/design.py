@@ -19,7 +19,7 @@ from sentei.spaces.stats_base import (
     percentile_interval,
     resampling_counts,
 )
-from sentei.spaces.stats_meta import MetaRegression, error_of, meta_regression
+from sentei.spaces.stats_meta import MetaRegression, meta_regression, standard_error
 from sentei.spaces.stats_optimum import Optimum
 from sentei.spaces.stats_power import normal_power
 from sentei.spaces.stats_regression import resampled_coefficients
@@ -170,7 +170,7 @@ def _log_ratios(sites: Sequence[Site]) -> FloatArray:
 
 
 def _errors(sites: Sequence[Site]) -> FloatArray:
-    return np.array([error_of(site.optimum.interval) for site in sites])
+    return np.array([standard_error(site.optimum.interval, log=True) for site in sites])
 
 
 def _network_means(sites: Sequence[Site]) -> tuple[float, _Networks]:
