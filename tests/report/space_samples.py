@@ -4,12 +4,20 @@ from dataclasses import replace
 
 from sentei.report.space_schema import (
     Analysis,
+    BestOf,
     Choice,
+    Contender,
     Fit,
+    Found,
+    Noise,
     Optimum,
+    Payoff,
     Point,
     Population,
+    Profile,
+    Proxy,
     Regime,
+    Search,
     SpaceResult,
     Verdict,
     Winners,
@@ -72,6 +80,127 @@ def population() -> Population:
     )
 
 
+def profile() -> Profile:
+    """Winners keep 40 and 60 %, losers all but nothing late, over three groups of two stages."""
+    return Profile(
+        rule="Winners: best 5 %; losers: worst 5 %",
+        groups=("stem", "body", "head"),
+        stages=("early", "early", "late"),
+        winners=((0.4, 0.5, 0.75), (0.6, 0.5, 0.5)),
+        losers=((0.9, 0.7, 0.1),),
+        uniform=(0.7, 0.7, 0.7),
+    )
+
+
+def search() -> Search:
+    """A refined space in which five subnetworks do what twenty of the base space do."""
+    counts = (1, 10, 100)
+    return Search(
+        level=0.9,
+        seconds_each=30.0,
+        curves=(
+            curve("base", counts, (4.0, 2.0, 1.0)),
+            curve("refined", counts, (2.0, 1.5, 1.0)),
+            curve("placebo", counts, (4.25, 2.25, 1.25)),
+        ),
+        payoff=Payoff(
+            drop=1.75,
+            base_count=20.0,
+            refined_count=5.0,
+            study_seconds=3000.0,
+            search_seconds=120.0,
+        ),
+    )
+
+
+def curve(kind: str, counts: tuple[int, ...], best: tuple[float, ...]) -> BestOf:
+    return BestOf(
+        name=f"{kind} space",
+        kind=kind,
+        counts=counts,
+        best=best,
+        low=tuple(value - 0.25 for value in best),
+        high=tuple(value + 0.25 for value in best),
+    )
+
+
+def noise(**changes: object) -> Noise:
+    made = Noise(
+        reliability=0.8,
+        interval=(0.6, 0.9),
+        structure_sd=0.3,
+        seed_sd=0.15,
+        num_replicated=12,
+        delta_min=0.17,
+        effects=(0.0, 0.5, 1.0),
+        powers=(0.05, 0.6, 0.95),
+        test="Lind-Mehlum",
+        least_effect=0.7,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def proxy(**changes: object) -> Proxy:
+    made = Proxy(
+        name="one shot",
+        regime="resnet20 at 50 %",
+        unit="Validation loss after recalibration",
+        values=(1.0, 2.0, 3.0),
+        drops=(1.5, 1.25, 2.75),
+        tau=0.33,
+        interval=(-0.1, 0.65),
+        level=0.95,
+        partial_tau=-0.2,
+        recall=0.5,
+        gate="Below 0.5: no screening by it.",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+CONTENDERS = (
+    Contender(
+        method="uniform l1",
+        source="own run",
+        citation="3 seeds, 20 epochs",
+        network="resnet20, CIFAR-10",
+        base_accuracy=0.92,
+        accuracy=0.905,
+        deviation=0.002,
+        drop=1.5,
+        macs=20_300_000,
+        macs_removed=0.5,
+        params=140_000,
+        ratio=0.965,
+        epochs=20,
+    ),
+    Contender(
+        method="EagleEye",
+        source="quoted",
+        citation="arXiv:2007.02491",
+        network="resnet50, ImageNet",
+        accuracy=0.764,
+        drop=0.25,
+        macs=2_056_500_000,
+    ),
+)
+
+
+def found() -> Found:
+    return Found(
+        name="best of 100",
+        regime="resnet20 at 50 %",
+        groups=("stem", "body"),
+        widths_before=(16, 32),
+        widths=(4, 24),
+        macs=20_250_000,
+        params=150_000,
+        ratio=0.9,
+        accuracy=0.91,
+        latency_ms=1.25,
+        device="cpu, 1 thread",
+    )
+
+
 def regime(name: str = "resnet20 at 50 %", **changes: object) -> Regime:
     made = Regime(
         name=name,
@@ -83,6 +212,9 @@ def regime(name: str = "resnet20 at 50 %", **changes: object) -> Regime:
             space("narrow", 1.5, 2.5, family="STD bins", epsilon=None, weights=(1.0, 3.0)),
         ),
         population=population(),
+        profile=profile(),
+        search=search(),
+        noise=noise(),
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -123,6 +255,9 @@ def analysis(**changes: object) -> Analysis:
             verdict(),
             verdict(conjecture="C3", verdict="inconclusive", power=0.25, estimate=None),
         ),
+        proxies=(proxy(),),
+        contenders=CONTENDERS,
+        found=(found(),),
         provenance={"command": "sentei space report"},
     )
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -131,4 +266,6 @@ def analysis(**changes: object) -> Analysis:
 def bare() -> Analysis:
     """Nothing but its choices, and a regime without results."""
     empty = Regime(name="vgg16 at 30 %", network="vgg16", level=0.3)
-    return analysis(regimes=(empty,), verdicts=(), provenance={})
+    return analysis(
+        regimes=(empty,), verdicts=(), proxies=(), contenders=(), found=(), provenance={}
+    )

@@ -6,10 +6,24 @@ from dataclasses import replace
 
 import pytest
 
+from sentei.report.space_facts import derive
 from sentei.report.space_figures_edf import edf_figures, steps
+from sentei.report.space_figures_points import fifths, proxy_figures, spread_figures
+from sentei.report.space_figures_profile import profile_figures
 from sentei.report.space_figures_ratio import ratio_figure, trend_figure
+from sentei.report.space_figures_search import payoff_words, power_figure, search_figure
 from tests.report.samples import text_of
-from tests.report.space_samples import point, population, regime, space
+from tests.report.space_samples import (
+    analysis,
+    noise,
+    point,
+    population,
+    profile,
+    proxy,
+    regime,
+    search,
+    space,
+)
 
 GUTTER = 0.06
 
@@ -50,7 +64,7 @@ def test_edf_steps_up_at_each_drop_by_its_weight() -> None:
 def test_edf_curve_and_band_lie_where_they_should() -> None:
     (figure,) = edf_figures("k", [space("a", 1.0, 2.0, 3.0, 4.0)])
 
-    # The axis leaves 4 % of the range on each side: 0.88 to 4.12, behind a gutter of 6 %.
+    # Across: 4 % of the range on each side, 0.88 to 4.12, behind a gutter of 6 %. Up: 1.05 is 1.
     x = [GUTTER + (1 - GUTTER) * (drop - 0.88) / 3.24 for drop in (1.0, 2.0, 3.0, 4.0)]
     heights = [0.0, 0.25, 0.5, 0.75, 1.0]
     expected = [(GUTTER, 0.0)]
@@ -58,12 +72,16 @@ def test_edf_curve_and_band_lie_where_they_should() -> None:
         expected += [(place, heights[i]), (place, heights[i + 1])]
     expected.append((1.0, 1.0))
     (curve,) = paths(figure, "trace s1")
-    assert curve == [pytest.approx(corner, abs=1e-4) for corner in expected]
+    assert curve == [pytest.approx((x, y / 1.05), abs=1e-4) for x, y in expected]
 
     (band,) = paths(figure, "band s1")
     upper, lower = band[: len(expected)], band[len(expected) :][::-1]
-    assert [y for _, y in upper] == pytest.approx([min(y + 0.25, 1) for _, y in expected], abs=1e-4)
-    assert [y for _, y in lower] == pytest.approx([max(y - 0.25, 0) for _, y in expected], abs=1e-4)
+    assert [y for _, y in upper] == pytest.approx(
+        [min(y + 0.25, 1) / 1.05 for _, y in expected], abs=1e-4
+    )
+    assert [y for _, y in lower] == pytest.approx(
+        [max(y - 0.25, 0) / 1.05 for _, y in expected], abs=1e-4
+    )
 
 
 def test_edf_legend_says_n_min_mean_and_unequal_weights_have_no_band() -> None:
@@ -188,3 +206,168 @@ def test_trend_has_a_series_a_network_on_a_log_axis() -> None:
     moves = [e.get("transform") for e in figure.iter("g") if e.get("transform")]
     assert moves == ["translate(-5)", "translate(-5)", "translate(5)"]
     assert [text_of(e).strip() for e in figure.iter("span")] == ["resnet20", "vgg16"]
+
+
+# ---- F3 ----------------------------------------------------------------------------------------
+
+
+def test_fifths_go_by_rank_and_equal_values_share_one() -> None:
+    assert fifths([10.0, 30.0, 20.0, 50.0, 40.0]) == [0, 2, 1, 4, 3]
+    assert fifths([1.0, 1.0, 1.0, 1.0, 2.0]) == [0, 0, 0, 0, 4]
+
+
+def test_each_plane_is_coloured_by_the_other_variable() -> None:
+    panels = spread_figures("k", "r", population().points)
+
+    by_std, by_params = panels.findall("figure")
+    # STD 0.05 to 0.25 leaves 8 % on each side, behind a gutter of 12 %.
+    x = [0.12 + 0.88 * (std - 0.034) / 0.232 for std in (0.05, 0.1, 0.2, 0.15, 0.25)]
+    dots = list(by_std.iter("circle"))
+    assert [share(d, "cx") for d in dots] == pytest.approx(x, abs=1e-4)
+    # Parameters left 90, 60, 50, 40, 25 %: the fifth fifth first.
+    assert [d.get("class") for d in dots] == [f"point q{rank}" for rank in (5, 4, 3, 2, 1)]
+    # STD 0.05, 0.1, 0.2, 0.15, 0.25.
+    dots = list(by_params.iter("circle"))
+    assert [d.get("class") for d in dots] == [f"point q{rank}" for rank in (1, 2, 4, 3, 5)]
+    legend = [text_of(e) for e in by_params.iter("span")]
+    assert legend[0] == "0.0500 to 0.0500"
+    assert len(legend) == 5
+
+
+# ---- F5 ----------------------------------------------------------------------------------------
+
+
+def test_profile_shows_winners_losers_and_the_uniform_recipe_by_depth() -> None:
+    facts = derive(analysis()).regimes[0].profile
+    assert facts is not None
+
+    lines, _, _ = profile_figures("k", "r", profile(), facts)
+
+    # Groups at 1, 2, 3 of 0.5 to 3.5; shares of 1.05.
+    x = [GUTTER + (1 - GUTTER) * (depth - 0.5) / 3 for depth in (1, 2, 3)]
+    means = {
+        "trace s1": (0.5, 0.5, 0.625),
+        "trace s2": (0.9, 0.7, 0.1),
+        "trace s8": (0.7, 0.7, 0.7),
+    }
+    for class_, kept in means.items():
+        (curve,) = paths(lines, class_)
+        expected = [pytest.approx((a, b / 1.05), abs=1e-4) for a, b in zip(x, kept, strict=True)]
+        assert curve == expected
+    # Of 0.4 and 0.6, and of 0.75 and 0.5: deviations sqrt(0.02) and sqrt(0.03125).
+    (band,) = paths(lines, "band s1")
+    upper = [0.5 + math.sqrt(0.02), 0.5, 0.625 + math.sqrt(0.03125)]
+    assert [y for _, y in band[:3]] == pytest.approx([y / 1.05 for y in upper], abs=1e-4)
+    assert len(paths(lines, "faint s1")) == 2
+    stages = [text_of(e) for e in of_class(lines, "tick on-plot strong")]
+    assert stages == ["early", "late"]
+
+
+def test_stage_bars_are_means_over_the_groups_of_a_stage() -> None:
+    facts = derive(analysis()).regimes[0].profile
+    assert facts is not None
+
+    _, bars, table = profile_figures("k", "r", profile(), facts)
+
+    # Early: winners 0.45 and 0.55, losers 0.8; late: 0.625, 0.1; uniform 0.7.
+    lengths = [share(e, "width") for e in bars.iter("rect")]
+    assert lengths == pytest.approx([0.5, 0.8, 0.7, 0.625, 0.1, 0.7], abs=1e-4)
+    classes = [e.get("class") for e in bars.iter("rect")]
+    assert classes == ["bar s1", "bar s2", "bar s8"] * 2
+    assert "early, winners: 50 % \u00b1 7 %" in text_of(bars)
+    row = [text_of(cell) for cell in table.findall(".//tr")[1]]
+    assert row == ["stem", "early", "50.00 %", "14.14 %", "90.00 %", "0.00 %", "70.00 %"]
+
+
+# ---- F6 ----------------------------------------------------------------------------------------
+
+
+def test_search_curves_fall_over_a_log_axis_with_its_cost() -> None:
+    figure = search_figure("k", "r", search())
+
+    # k from 1 to 100 with a factor 1.1 beyond; drops 0.75 to 4.5 with 5 % beyond.
+    (curve,) = paths(figure, "trace s2")
+    expected = [
+        (on_log(k, 1 / 1.1, 110), (best - 0.5625) / 4.125)
+        for k, best in ((1, 2.0), (10, 1.5), (100, 1.0))
+    ]
+    assert curve == [pytest.approx(corner, abs=1e-4) for corner in expected]
+    assert [e.get("class") for e in figure.iter("path")] == [
+        f"{kind} {class_}" for kind in ("band", "trace") for class_ in ("s1", "s2", "s8")
+    ]
+    words = text_of(figure)
+    # 1, 10 and 100 subnetworks of 30 s.
+    for cost in ("30.0 s", "5 min 0 s", "50 min 0 s"):
+        assert cost in words
+    names = [text_of(e).strip() for e in figure.iter("span")]
+    assert names == ["base, base space", "refined, refined space", "placebo, placebo space"]
+
+
+def test_payoff_prints_the_inequality() -> None:
+    facts = derive(analysis()).regimes[0].payoff
+    assert facts is not None
+
+    # 15 subnetworks of 120 s saved, 3000 s spent.
+    assert (facts.saved_seconds, facts.pays) == (1800.0, False)
+    assert (
+        "3000 s against (20.0 - 5.00) * 120 s = 1800 s: it does not pay in one search."
+        in text_of(payoff_words(search(), facts))
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"), [("base_count", "base"), ("refined_count", "refined")]
+)
+def test_payoff_is_open_where_a_space_never_got_there(missing: str, name: str) -> None:
+    assert search().payoff is not None
+    payoff = replace(search().payoff, **{missing: None})  # type: ignore[type-var]
+    asked = replace(search(), payoff=payoff)
+    facts = derive(analysis(regimes=(regime(search=asked),))).regimes[0].payoff
+    assert facts is not None
+
+    assert facts.pays is None
+    assert f"the {name} space did not reach that drop" in text_of(payoff_words(asked, facts))
+
+
+# ---- F7 ----------------------------------------------------------------------------------------
+
+
+def test_proxy_plane_shows_tau_recall_and_the_gate() -> None:
+    (panel,) = proxy_figures("k", [proxy()]).findall("figure")
+
+    dots = list(panel.iter("circle"))
+    x = [0.12 + 0.88 * (value - 0.84) / 2.32 for value in (1.0, 2.0, 3.0)]
+    assert [share(d, "cx") for d in dots] == pytest.approx(x, abs=1e-4)
+    assert [float(d.get("data-value", "")) for d in dots] == [1.5, 1.25, 2.75]
+    assert text_of(panel.find("figcaption")) == (
+        "F7. one shot, resnet20 at 50 %, n 3: Kendall \u03c4 0.33 (95 % interval \u22120.10 to "
+        "0.65); given log m and STD \u22120.20; recall of the best tenth 50 %. Below 0.5: no "
+        "screening by it."
+    )
+
+
+def test_proxy_leaves_out_what_was_not_computed() -> None:
+    words = text_of(proxy_figures("k", [proxy(partial_tau=None, recall=None)]))
+
+    assert "given log m" not in words
+    assert "recall" not in words
+
+
+# ---- F8 ----------------------------------------------------------------------------------------
+
+
+def test_power_rises_to_its_line() -> None:
+    figure = power_figure("k", [("a", noise()), ("b", noise(least_effect=None))])
+
+    # Effects 0 to 1 with 4 % beyond; powers of 1.05.
+    first, second = paths(figure, "trace s1"), paths(figure, "trace s2")
+    expected = [
+        (GUTTER + (1 - GUTTER) * (effect + 0.04) / 1.08, power / 1.05)
+        for effect, power in ((0.0, 0.05), (0.5, 0.6), (1.0, 0.95))
+    ]
+    assert first == second == [[pytest.approx(corner, abs=1e-4) for corner in expected]]
+    (line,) = [e for e in of_class(figure, "reference") if e.tag == "line"]
+    assert float(line.get("y1", "")) == pytest.approx(320 * (1 - 0.8 / 1.05), abs=0.01)
+    words = text_of(figure)
+    assert "a, Lind-Mehlum: 0.70 points are found with power 0.8" in words
+    assert "b, Lind-Mehlum: no effect is found with power 0.8" in words

@@ -12,18 +12,31 @@ from typing import cast
 import pytest
 
 from sentei.errors import CheckpointError
-from sentei.report.space_evidence import VERDICT_WORDS
+from sentei.report.space_evidence import KINDS, VERDICT_WORDS
 from sentei.report.space_page import read_analysis, render_space_report, write_space_report
-from sentei.report.space_schema import Analysis
+from sentei.report.space_schema import SOURCES, Analysis
 from tests.report.samples import HOSTILE, Page, numbers_in, poison, text_of
-from tests.report.space_samples import analysis, bare, population, regime, space, verdict
+from tests.report.space_samples import (
+    CONTENDERS,
+    analysis,
+    bare,
+    found,
+    noise,
+    population,
+    profile,
+    proxy,
+    regime,
+    search,
+    space,
+    verdict,
+)
 
 
 def page_of(study: Analysis) -> Page:
     return Page(render_space_report(study))
 
 
-KEPT = frozenset(VERDICT_WORDS)
+KEPT = frozenset((*VERDICT_WORDS, *KINDS, *SOURCES))
 STUDIES = {
     "full": analysis(),
     "bare": bare(),
@@ -35,7 +48,7 @@ every_study = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES.key
 # ---- numbers ----------------------------------------------------------------------------------
 
 
-NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?: %)?(?!\w)")
+NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?: %| [kMG]\b)?(?!\w)")
 
 
 def strings_in(value: object) -> Iterator[str]:
@@ -69,9 +82,9 @@ def numbers_of(text: str) -> list[str]:
 
 
 def stands_for(token: str, known: set[float]) -> bool:
-    """Whether a shown number is a known one rounded as shown, as a percentage or as it is."""
-    number = token.removesuffix(" %").replace(",", "")
-    factor = 100 if token.endswith("%") else 1
+    """Whether a shown number is a known one, rounded as shown and in the unit shown."""
+    number, _, unit = token.replace(",", "").partition(" ")
+    factor = {"%": 1e2, "k": 1e-3, "M": 1e-6, "G": 1e-9}.get(unit, 1)
     half = 0.5000001 * 10 ** -len(number.partition(".")[2])
     return any(abs(factor * value - float(number)) <= half for value in known)
 
@@ -90,9 +103,9 @@ def test_every_number_in_words_is_in_the_data_or_in_its_texts() -> None:
 
     known = set(numbers_in(page.data))
     own = {number for text in strings_in(page.data) for number in numbers_of(text)}
-    own |= {"95 %", "5 %", "1", "2304.09453"}  # of the page's own sentences
+    own |= {"95 %", "5 %", "1", "0.8", "2304.09453"}  # of the page's own sentences
     shown = {number for text in visible_texts(page.root) for number in numbers_of(text)}
-    assert len(shown) > 25
+    assert len(shown) > 80
     assert {number for number in shown - own if not stands_for(number, known)} == set()
 
 
@@ -153,6 +166,53 @@ def test_verdicts_use_three_words_and_show_the_power() -> None:
     ]
 
 
+def test_quoted_numbers_carry_a_dagger_and_own_ones_do_not() -> None:
+    own, quoted = page_of(analysis()).rows("T3. Comparison at equal MACs")
+
+    assert own == [
+        *("uniform l1", "own run", "resnet20, CIFAR-10", "92.00 %", "90.50 %", "0.20 %", "1.50"),
+        *("20.3 M", "50.00 %", "140 k", "0.965", "20", "3 seeds, 20 epochs"),
+    ]
+    assert quoted == [
+        *("EagleEye", "quoted\u2020", "resnet50, ImageNet", "\u2013", "76.40 %\u2020", "\u2013"),
+        *("0.25\u2020", "2.06 G\u2020", "\u2013", "\u2013", "\u2013", "\u2013"),
+        "arXiv:2007.02491",
+    ]
+
+
+def test_found_architecture_shows_costs_and_widths() -> None:
+    page = page_of(analysis())
+
+    assert page.rows("T4. Found architectures") == [
+        [
+            *("best of 100", "resnet20 at 50 %", "20.2 M", "150 k", "0.900", "91.00 %", "1.25 ms"),
+            "cpu, 1 thread",
+        ]
+    ]
+    assert page.rows("Width of each group of best of 100") == [
+        ["stem", "16", "4", "25 %", ""],
+        ["body", "32", "24", "75 %", ""],
+    ]
+
+
+def test_noise_says_whether_the_population_is_resolved() -> None:
+    clear, noisy = regime("a"), regime("b", noise=noise(reliability=0.45, effects=(), powers=()))
+
+    rows = page_of(analysis(regimes=(clear, noisy))).rows("F8. Noise of each regime")
+    assert rows[0] == [
+        "a",
+        "0.80",
+        "0.600 to 0.900",
+        "0.30",
+        "0.15",
+        "12",
+        "0.17",
+        "0.70",
+        "resolved",
+    ]
+    assert (rows[1][1], rows[1][-1]) == ("0.45", "population not resolved")
+
+
 def test_verdict_of_another_word_is_refused() -> None:
     with pytest.raises(ValueError, match="the verdict on C1 is 'confirmed'; expected one of"):
         verdict(verdict="confirmed")
@@ -181,6 +241,8 @@ def test_missing_parts_are_left_out_with_a_reason() -> None:
     assert "F1 is left out: No space was measured in this regime." in reasons
     assert "F2 is left out: No subnetwork was measured in this regime." in reasons
     assert "T2 is left out: No conjecture was tested." in reasons
+    left_out = [reason.partition(" ")[0] for reason in reasons]
+    assert left_out == ["T2", "F1", "F2", "F3", "F5", "F6", "F4", "F7", "F8", "T3", "T4"]
 
 
 def test_the_study_can_say_why_a_part_is_missing() -> None:
@@ -249,3 +311,32 @@ def test_schema_refuses_what_does_not_fit_together() -> None:
         analysis(regimes=(regime("a"), regime("a")))
     with pytest.raises(ValueError, match="the analysis names no choice"):
         analysis(choices=())
+
+
+def test_schema_refuses_other_words_and_lengths() -> None:
+    own, quoted = CONTENDERS
+    with pytest.raises(ValueError, match="source of uniform l1 is 'theirs'; expected one of: own"):
+        replace(own, source="theirs")
+    with pytest.raises(ValueError, match="EagleEye is quoted without a citation; say where"):
+        replace(quoted, citation="")
+    first = search().curves[0]
+    with pytest.raises(ValueError, match="the kind of base space is 'best'; expected one of: base"):
+        replace(first, kind="best")
+    with pytest.raises(ValueError, match=r"base space: lengths differ \(counts 1, best 3"):
+        replace(first, counts=(1,))
+    with pytest.raises(ValueError, match="a search has no curves; give None"):
+        replace(search(), curves=())
+    with pytest.raises(ValueError, match="the profile: lengths differ"):
+        replace(profile(), uniform=(0.5,))
+    with pytest.raises(ValueError, match="needs at least one winner and one loser"):
+        replace(profile(), losers=())
+    with pytest.raises(ValueError, match=r"the noise: lengths differ \(effects 1, powers 3\)"):
+        noise(effects=(0.1,))
+    with pytest.raises(ValueError, match=r"interval of the reliability is \(0.9, 0.1\)"):
+        noise(interval=(0.9, 0.1))
+    with pytest.raises(ValueError, match="proxy one shot has no values; leave it out"):
+        proxy(values=(), drops=())
+    with pytest.raises(ValueError, match="best of 100: lengths differ"):
+        replace(found(), widths=(4,))
+    with pytest.raises(ValueError, match=r"the fit: lengths differ \(ratios 3, drops 3, low 1"):
+        replace(population().fit, low=(1.0,))  # type: ignore[type-var]

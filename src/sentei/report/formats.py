@@ -73,6 +73,11 @@ def probability(value: float) -> str:
     return f"<{_SPACE}0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def span(ends: tuple[float, float]) -> str:
+    """Return a range: 0.625 to 1.00."""
+    return f"{significant(ends[0])} to {significant(ends[1])}"
+
+
 def integer(value: float) -> str:
     """Return an integer with thousands apart: 1,820,000."""
     return signed(f"{value:,.0f}")

@@ -11,8 +11,17 @@ from sentei.report.scales import Scale, linear_scale, log_scale
 from sentei.report.tables import Cell, code, figure_of, folded, number, paragraph, swatch, table
 
 
-def widths(groups: Sequence[GroupRecord], facts: Facts, key: str) -> list[ET.Element]:
-    """Return the width of every group before and after."""
+def widths(
+    groups: Sequence[GroupRecord], kept: Sequence[float | None], key: str, *, what: str = "group"
+) -> list[ET.Element]:
+    """Return the width of every group before and after.
+
+    Args:
+        groups: In network order.
+        kept: Share of every group's channels that is left.
+        key: Unique on the page; the figure's id starts with it.
+        what: Whose widths they are, in the captions.
+    """
     if not groups:
         return [paragraph("The record names no group.", class_="none")]
     rows = [
@@ -28,7 +37,7 @@ def widths(groups: Sequence[GroupRecord], facts: Facts, key: str) -> list[ET.Ele
     ]
     scale = linear_scale([0, *(g.width_before for g in groups)], from_zero=True, padding=0)
     chart = row_charts.paired_bars(
-        f"{key}-widths-chart", "Width of each group before and after pruning", rows, scale
+        f"{key}-widths-chart", f"Width of each {what} before and after pruning", rows, scale
     )
     legend = (
         "Channels of each group, in network order: ",
@@ -37,7 +46,7 @@ def widths(groups: Sequence[GroupRecord], facts: Facts, key: str) -> list[ET.Ele
         swatch("frozen", "frozen") if any(row.frozen for row in rows) else None,
     )
     detail = table(
-        "Width of each group",
+        f"Width of each {what}",
         ["Group", "Before", "After", "Kept", "Frozen because"],
         (
             [
@@ -47,7 +56,7 @@ def widths(groups: Sequence[GroupRecord], facts: Facts, key: str) -> list[ET.Ele
                 number(share, lambda value: formats.percent(value, 0)),
                 g.frozen or "",
             ]
-            for g, share in zip(groups, facts.kept, strict=True)
+            for g, share in zip(groups, kept, strict=True)
         ),
         sortable=True,
     )

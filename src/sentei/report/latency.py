@@ -28,7 +28,9 @@ def latency(facts: Facts, key: str) -> list[ET.Element]:
         )
         for speedup, end in zip(facts.speedups, ends, strict=True)
     ]
-    chart = row_charts.whiskers(f"{key}-latency-chart", "Latency before and after pruning", blocks)
+    description = f"{len(blocks)} settings; the table below gives medians and spreads."
+    title = "Latency before and after pruning"
+    chart = row_charts.whiskers(f"{key}-latency-chart", title, description, blocks)
     caption = (
         "Median time of one batch, whiskers from p10 to p90, bars from 0 on "
         f"{'one scale' if shared else 'a scale of its own for each setting'}: ",

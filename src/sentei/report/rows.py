@@ -219,11 +219,11 @@ def _strip(row: StripRow, scale: Scale, height: float) -> list[ET.Element]:
 
 @dataclass(frozen=True, kw_only=True)
 class WhiskerRow:
-    """One measured time.
+    """One measured time, or another value with its spread.
 
     Args:
         name: Label at the left.
-        class_: ``before`` or ``after``.
+        class_: ``before`` or ``after``, or another that gives the bar its colour.
         low: Left end of the whisker.
         middle: Length of the bar.
         high: Right end of the whisker.
@@ -257,8 +257,8 @@ class WhiskerBlock:
     scale: Scale
 
 
-def whiskers(key: str, title: str, blocks: Sequence[WhiskerBlock]) -> ET.Element:
-    """Return one block a setting, in it one bar a network with its p10 to p90 range."""
+def whiskers(key: str, title: str, description: str, blocks: Sequence[WhiskerBlock]) -> ET.Element:
+    """Return one block a setting, in it one bar a row with its range."""
     heading_height, row_height, gap = 24, 22, 14
     label, plot = 0.14, 0.66
     parts: list[ET.Element] = []
@@ -285,7 +285,6 @@ def whiskers(key: str, title: str, blocks: Sequence[WhiskerBlock]) -> ET.Element
             ]
             y += row_height
         y += gap
-    description = f"{len(blocks)} settings; the table below gives medians and spreads."
     return figure(key, y, title, description, *parts)
 
 

@@ -24,7 +24,7 @@ def run_sections(record: RunRecord, facts: Facts, key: str, *, level: int = 2) -
     known = [
         ("result", "Result", [summary(record, facts), cards(facts), result_table(facts)]),
         ("notes", "Notes", notes(record)),
-        ("widths", "Widths", widths(record.groups, facts, key)),
+        ("widths", "Widths", widths(record.groups, facts.kept, key)),
         ("scores", "Scores", scores(record.groups, facts, key)),
         ("recovery", "Recovery", recovery(record, key)),
         ("latency", "Latency", latency(facts, key)),

@@ -68,6 +68,10 @@ class Search:
     curves: tuple[BestOf, ...]
     payoff: Payoff | None = None
 
+    def __post_init__(self) -> None:
+        if not self.curves:
+            raise ValueError("a search has no curves; give None where nothing was searched")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:

@@ -25,7 +25,7 @@ def _figure(key: str, family: str, spaces: Sequence[SpaceResult]) -> ET.Element:
     x = linear_scale([drop for space in spaces for drop in space.drops], padding=0.04)
     plane = Plane(
         x=Scale(low=x.low, high=x.high, gutter=GUTTER),
-        y=Scale(low=0, high=1),
+        y=Scale(low=0, high=1.05),  # room for the text of 100 %
         x_label=formats.tick,
         y_label=formats.tick_percent,
         x_title="Drop of accuracy, points",

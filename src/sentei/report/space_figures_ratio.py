@@ -27,11 +27,6 @@ from sentei.report.tables import figure_of
 RATIO = "Ratio m of MACs to parameters, dense network = 1"
 
 
-def span_of(span: tuple[float, float]) -> str:
-    """Return a range of ratios in words."""
-    return f"{formats.significant(span[0])} to {formats.significant(span[1])}"
-
-
 def ratio_figure(key: str, name: str, population: Population) -> ET.Element:
     """Return F2 of one regime; ``key`` is unique on the page."""
     plane = _plane(population)
@@ -40,7 +35,7 @@ def ratio_figure(key: str, name: str, population: Population) -> ET.Element:
             plane,
             population.attainable,
             class_="attainable",
-            hover=f"attainable: {span_of(population.attainable)}",
+            hover=f"attainable: {formats.span(population.attainable)}",
         )
     ]
     parts += _optimum(plane, population)
@@ -59,7 +54,7 @@ def ratio_figure(key: str, name: str, population: Population) -> ET.Element:
             below=2 * ROW if rows else 0,
         ),
         f"F2. Every dot is a subnetwork of the same MACs; further left has more parameters. Shaded: "
-        f"the attainable range, {span_of(population.attainable)}. ",
+        f"the attainable range, {formats.span(population.attainable)}. ",
         _uniform_words(population.uniform),
         _optimum_words(population),
         _winner_words(population.winners),
@@ -95,7 +90,7 @@ def _optimum(plane: Plane, population: Population) -> list[ET.Element]:
     parts = []
     best, fit = population.optimum, population.fit
     if best is not None:
-        hover = f"interval of m*: {span_of(best.interval)}"
+        hover = f"interval of m*: {formats.span(best.interval)}"
         parts.append(shade(plane, best.interval, class_="interval", hover=hover))
     if fit is not None:
         trace = Trace(
@@ -111,8 +106,8 @@ def _optimum(plane: Plane, population: Population) -> list[ET.Element]:
 def _winner_rows(plane: Plane, winners: Winners | None) -> list[ET.Element]:
     if winners is None:
         return []
-    words = f"Winners ({winners.rule}): {span_of(winners.band)}"
-    null = f"Permuted, what chance gives: {span_of(winners.null)}"
+    words = f"Winners ({winners.rule}): {formats.span(winners.band)}"
+    null = f"Permuted, what chance gives: {formats.span(winners.null)}"
     return [
         *row_below(plane, 0, winners.band, words, class_="s3"),
         *row_below(plane, 1, winners.null, null, class_="s8"),
@@ -124,7 +119,7 @@ def _description(population: Population) -> str:
     best = population.optimum
     if best is None:
         return f"{text}; no optimum was estimated."
-    return f"{text}; m* {formats.significant(best.ratio)}, {span_of(best.interval)}."
+    return f"{text}; m* {formats.significant(best.ratio)}, {formats.span(best.interval)}."
 
 
 def _uniform_words(uniform: Point | None) -> ET.Element | str:
@@ -140,7 +135,7 @@ def _optimum_words(population: Population) -> ET.Element | str:
         return "No optimum was estimated. "
     words = (
         f"m* {formats.significant(best.ratio)}, {formats.percent(best.level, 0)} interval "
-        f"{span_of(best.interval)} ({best.method}; {formats.percent(best.at_bound, 0)} of the "
+        f"{formats.span(best.interval)} ({best.method}; {formats.percent(best.at_bound, 0)} of the "
         f"resamples lie on a bound)"
     )
     curve = f"; curve: {fit.method}. " if fit else ". "
@@ -181,7 +176,7 @@ def trend_figure(key: str, regimes: Sequence[Regime]) -> ET.Element:
         for i, name in enumerate(networks)
     ]
     description = "; ".join(
-        f"{r.name}: {formats.significant(p.optimum.ratio)}, {span_of(p.optimum.interval)}"
+        f"{r.name}: {formats.significant(p.optimum.ratio)}, {formats.span(p.optimum.interval)}"
         for r, p in known
         if p.optimum
     )
@@ -198,7 +193,7 @@ def _trend_mark(
 ) -> list[ET.Element]:
     best = population.optimum
     assert best is not None
-    hover = f"{regime.name}: m* {formats.significant(best.ratio)}, {span_of(best.interval)}"
+    hover = f"{regime.name}: m* {formats.significant(best.ratio)}, {formats.span(best.interval)}"
 
     def bar(span: tuple[float, float], kind: str) -> ET.Element:
         low, high = (HEIGHT * (1 - plane.y(end)) for end in span)

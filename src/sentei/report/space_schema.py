@@ -42,7 +42,8 @@ __all__ = [
     "Winners",
 ]
 
-SOURCES = ("own run", "quoted")
+QUOTED = "quoted"
+SOURCES = ("own run", QUOTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ class Contender:
 
     def __post_init__(self) -> None:
         check_word(f"the source of {self.method}", self.source, SOURCES)
-        if self.source == "quoted" and not self.citation:
+        if self.source == QUOTED and not self.citation:
             raise ValueError(f"{self.method} is quoted without a citation; say where it stands")
 
 

@@ -1,16 +1,17 @@
-"""Tables of a space study: T1 spaces, T2 verdicts, and the choices of its configuration."""
+"""Tables of a space study: T1 spaces, T2 verdicts, T3 comparison, T4 architectures, choices."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sentei.report import formats
 from sentei.report.elements import el
 from sentei.report.space_checks import Span
-from sentei.report.space_evidence import Verdict
+from sentei.report.space_evidence import Noise, Verdict
 from sentei.report.space_population import Population, SpaceResult
-from sentei.report.space_schema import Analysis
-from sentei.report.tables import Cell, code, folded, number, table
+from sentei.report.space_schema import QUOTED, Analysis, Contender, Found
+from sentei.report.tables import Cell, Number, code, folded, number, table
 
+RESOLVED = 0.5  # reliability below which a population is called not resolved
 DISCLAIMER = (
     "No figure, table or number of this page is a reproduction of one of the paper “Network "
     "Pruning Spaces” (He et al., arXiv 2304.09453): its body was not available, only its abstract "
@@ -69,9 +70,7 @@ def _verdict(verdict: Verdict) -> Cell:
 
 
 def _interval(span: Span | None) -> str:
-    if span is None:
-        return formats.MISSING
-    return f"{formats.significant(span[0])} to {formats.significant(span[1])}"
+    return formats.MISSING if span is None else formats.span(span)
 
 
 def point_table(name: str, population: Population) -> ET.Element:
@@ -96,3 +95,70 @@ def choice_table(analysis: Analysis) -> ET.Element:
     headers = ["Choice", "Here", "It could be", "What the paper does"]
     rows = [[c.name, c.value, c.alternatives, c.paper] for c in analysis.choices]
     return table("Choices of this study", headers, rows)
+
+
+def noise_table(known: Sequence[tuple[str, Noise]]) -> ET.Element:
+    """Return the noise of every regime, given with its name; standard deviations in points."""
+    headers = [
+        *("Regime", "Reliability", "Interval", "sd of structure", "sd of seeds", "Replicated"),
+        *("Smallest drop that matters", "Smallest effect found", "So"),
+    ]
+    rows: list[list[Cell]] = [
+        [
+            *(name, number(noise.reliability, formats.fixed), _interval(noise.interval)),
+            *(number(v, formats.fixed) for v in (noise.structure_sd, noise.seed_sd)),
+            number(noise.num_replicated, formats.integer),
+            *(number(v, formats.fixed) for v in (noise.delta_min, noise.least_effect)),
+            "resolved" if noise.reliability >= RESOLVED else "population not resolved",
+        ]
+        for name, noise in known
+    ]
+    return table("F8. Noise of each regime", headers, rows)
+
+
+def contender_table(contenders: Sequence[Contender]) -> ET.Element:
+    """Return T3; every number of a publication carries a dagger."""
+    headers = [
+        *("Method", "Numbers", "Network", "Base accuracy", "Accuracy", "\u00b1 sd", "Drop, points"),
+        *("MACs", "MACs removed", "Parameters", "m", "Epochs", "Where from"),
+    ]
+    rows = [_contender_row(contender) for contender in contenders]
+    return table("T3. Comparison at equal MACs", headers, rows, sortable=True)
+
+
+def _contender_row(contender: Contender) -> list[Cell]:
+    mark = "\u2020" if contender.source == QUOTED else ""
+
+    def cell(value: float | None, show: Callable[[float], str]) -> Number:
+        shown = number(value, show)
+        return shown if value is None else Number(value=value, shown=f"{shown.shown}{mark}")
+
+    return [
+        *(contender.method, f"{contender.source}{mark}", contender.network),
+        *(cell(v, formats.percent) for v in (contender.base_accuracy, contender.accuracy)),
+        cell(contender.deviation, formats.percent),
+        cell(contender.drop, formats.fixed),
+        cell(contender.macs, formats.count),
+        cell(contender.macs_removed, formats.percent),
+        cell(contender.params, formats.count),
+        cell(contender.ratio, formats.significant),
+        cell(contender.epochs, formats.tick),
+        contender.citation,
+    ]
+
+
+def found_table(found: Sequence[Found]) -> ET.Element:
+    """Return T4 without the widths."""
+    headers = ["Architecture", "Regime", "MACs", "Parameters", "m", "Accuracy", "Latency", "On"]
+    rows: list[list[Cell]] = [
+        [
+            *(f.name, f.regime),
+            *(number(v, formats.count) for v in (f.macs, f.params)),
+            number(f.ratio, formats.significant),
+            number(f.accuracy, formats.percent),
+            number(f.latency_ms, formats.milliseconds),
+            f.device,
+        ]
+        for f in found
+    ]
+    return table("T4. Found architectures", headers, rows)
