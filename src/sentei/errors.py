@@ -58,3 +58,7 @@ class EngineError(PruningError):
 
 class ConfigError(PruningError):
     """A configuration has an unknown key, a wrong type, or a number out of range."""
+
+
+class SpaceError(PruningError):
+    """A pruning space is empty, or cannot be described or sampled as asked."""
