@@ -6,6 +6,7 @@ from sentei.report.space_schema import (
     Analysis,
     BestOf,
     Choice,
+    Condition,
     Contender,
     Fit,
     Found,
@@ -109,6 +110,7 @@ def search() -> Search:
             refined_count=5.0,
             study_seconds=3000.0,
             search_seconds=120.0,
+            saved_seconds=1800.0,
         ),
     )
 
@@ -151,7 +153,10 @@ def proxy(**changes: object) -> Proxy:
         interval=(-0.1, 0.65),
         level=0.95,
         partial_tau=-0.2,
+        within_tau=0.15,
         recall=0.5,
+        shift=0.875,
+        shift_interval=(0.75, 1.1),
         gate="Below 0.5: no screening by it.",
     )
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -225,13 +230,18 @@ def verdict(**changes: object) -> Verdict:
         scope="resnet20 at 50 %",
         claim="in a regime there is an optimal ratio",
         estimate=0.8,
-        unit="m*",
         interval=(0.625, 1.0),
-        test="Lind-Mehlum",
+        level=0.95,
+        test="Lind-Mehlum; m*",
         p=0.0125,
         verdict="supported",
         power=0.75,
-        notes="size 0.05",
+        checks=(
+            Condition(text="m* 0.8 lies inside 0.5 to 2", holds=True),
+            Condition(text="extra drop 0.17 is lost", holds=False),
+        ),
+        notes=("the size is 0.05",),
+        numbers={"curvature": 3.125, "p two lines": None},
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 

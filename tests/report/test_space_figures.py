@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sentei.report.space_evidence import Payoff
 from sentei.report.space_facts import derive
 from sentei.report.space_figures_edf import edf_figures, steps
 from sentei.report.space_figures_points import fifths, proxy_figures, spread_figures
@@ -67,10 +68,9 @@ def test_edf_curve_and_band_lie_where_they_should() -> None:
     # Across: 4 % of the range on each side, 0.88 to 4.12, behind a gutter of 6 %. Up: 1.05 is 1.
     x = [GUTTER + (1 - GUTTER) * (drop - 0.88) / 3.24 for drop in (1.0, 2.0, 3.0, 4.0)]
     heights = [0.0, 0.25, 0.5, 0.75, 1.0]
-    expected = [(GUTTER, 0.0)]
+    expected = []
     for i, place in enumerate(x):
         expected += [(place, heights[i]), (place, heights[i + 1])]
-    expected.append((1.0, 1.0))
     (curve,) = paths(figure, "trace s1")
     assert curve == [pytest.approx((x, y / 1.05), abs=1e-4) for x, y in expected]
 
@@ -303,30 +303,33 @@ def test_search_curves_fall_over_a_log_axis_with_its_cost() -> None:
     assert names == ["base, base space", "refined, refined space", "placebo, placebo space"]
 
 
-def test_payoff_prints_the_inequality() -> None:
-    facts = derive(analysis()).regimes[0].payoff
-    assert facts is not None
+def payoff(**changes: float | None) -> Payoff:
+    made = search().payoff
+    assert made is not None
+    return replace(made, **changes)  # type: ignore[arg-type]
 
-    # 15 subnetworks of 120 s saved, 3000 s spent.
-    assert (facts.saved_seconds, facts.pays) == (1800.0, False)
-    assert (
-        "3000 s against (20.0 - 5.00) * 120 s = 1800 s: it does not pay in one search."
-        in text_of(payoff_words(search(), facts))
+
+def test_payoff_prints_the_inequality() -> None:
+    assert text_of(payoff_words(payoff())).endswith(
+        "Here 3000 s against (20 - 5) * 120 s = 1800 s: it does not pay in one search."
+    )
+    assert "1800 s: it pays" in text_of(payoff_words(payoff(study_seconds=1700.0)))
+
+
+@pytest.mark.parametrize("name", ["base", "refined"])
+def test_payoff_is_open_where_a_space_never_got_there(name: str) -> None:
+    never = payoff(**{f"{name}_count": None, "saved_seconds": None})
+
+    assert f"the {name} space did not reach that drop, so it is open" in text_of(
+        payoff_words(never)
     )
 
 
-@pytest.mark.parametrize(
-    ("missing", "name"), [("base_count", "base"), ("refined_count", "refined")]
-)
-def test_payoff_is_open_where_a_space_never_got_there(missing: str, name: str) -> None:
-    assert search().payoff is not None
-    payoff = replace(search().payoff, **{missing: None})  # type: ignore[type-var]
-    asked = replace(search(), payoff=payoff)
-    facts = derive(analysis(regimes=(regime(search=asked),))).regimes[0].payoff
-    assert facts is not None
-
-    assert facts.pays is None
-    assert f"the {name} space did not reach that drop" in text_of(payoff_words(asked, facts))
+def test_payoff_saves_something_only_where_both_spaces_got_there() -> None:
+    with pytest.raises(
+        ValueError, match=r"saved_seconds is 1800\.0 with counts None and 5.0; give"
+    ):
+        payoff(base_count=None)
 
 
 # ---- F7 ----------------------------------------------------------------------------------------
@@ -341,16 +344,20 @@ def test_proxy_plane_shows_tau_recall_and_the_gate() -> None:
     assert [float(d.get("data-value", "")) for d in dots] == [1.5, 1.25, 2.75]
     assert text_of(panel.find("figcaption")) == (
         "F7. one shot, resnet20 at 50 %, n 3: Kendall \u03c4 0.33 (95 % interval \u22120.10 to "
-        "0.65); given log m and STD \u22120.20; recall of the best tenth 50 %. Below 0.5: no "
-        "screening by it."
+        "0.65); given log m and STD \u22120.20; within strata 0.15; recall of the best tenth 50 %; "
+        "m* by it over m* in full 0.875 (0.750 to 1.10). Below 0.5: no screening by it."
     )
 
 
 def test_proxy_leaves_out_what_was_not_computed() -> None:
-    words = text_of(proxy_figures("k", [proxy(partial_tau=None, recall=None)]))
+    words = text_of(
+        proxy_figures("k", [proxy(partial_tau=None, within_tau=None, recall=None, shift=None)])
+    )
 
     assert "given log m" not in words
+    assert "within strata" not in words
     assert "recall" not in words
+    assert "m*" not in words
 
 
 # ---- F8 ----------------------------------------------------------------------------------------

@@ -162,7 +162,23 @@ def test_verdicts_use_three_words_and_show_the_power() -> None:
 
     assert [row[3] for row in rows] == ["supported", "inconclusive (power 0.25)"]
     assert rows[0][4:] == [
-        *("0.800", "m*", "0.625 to 1.00", "Lind-Mehlum", "0.013", "0.75", "size 0.05"),
+        *("0.800", "0.625 to 1.00", "95 %", "Lind-Mehlum; m*", "0.013", "0.75"),
+    ]
+
+
+def test_conditions_and_notes_of_a_verdict_are_folded_under_the_table() -> None:
+    page = page_of(analysis(verdicts=(verdict(), verdict(checks=(), notes=(), numbers={}))))
+
+    (fold,) = page.section("verdicts").findall("details")
+    assert text_of(fold[0]) == "C1 on resnet20 at 50 %: conditions and notes"
+    assert [text_of(item) for item in fold.iter("li")] == [
+        "m* 0.8 lies inside 0.5 to 2: holds",
+        "extra drop 0.17 is lost: does not hold",
+        "the size is 0.05",
+    ]
+    assert page.rows("Numbers of C1 on resnet20 at 50 %") == [
+        ["curvature", "3.12"],
+        ["p two lines", "\u2013"],
     ]
 
 
@@ -243,6 +259,15 @@ def test_missing_parts_are_left_out_with_a_reason() -> None:
     assert "T2 is left out: No conjecture was tested." in reasons
     left_out = [reason.partition(" ")[0] for reason in reasons]
     assert left_out == ["T2", "F1", "F2", "F3", "F5", "F6", "F4", "F7", "F8", "T3", "T4"]
+
+
+def test_parts_of_parts_may_be_missing() -> None:
+    alone = regime(search=replace(search(), payoff=None))
+    page = page_of(analysis(regimes=(alone,), verdicts=(verdict(interval=None, level=None),)))
+
+    assert "Refining pays" not in text_of(page.section("regime-1"))
+    row = page.rows("T2. Conjectures and what this study says about them")[0]
+    assert row[5:7] == ["\u2013", "\u2013"]
 
 
 def test_the_study_can_say_why_a_part_is_missing() -> None:

@@ -1,6 +1,7 @@
 """Searches, noise, proxies and verdicts as the report takes them; see :mod:`sentei.report.space_schema`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sentei.report.space_checks import Span, check_lengths, check_span, check_word
 
@@ -43,6 +44,8 @@ class Payoff:
         refined_count: The same in the refined space.
         study_seconds: What the study cost.
         search_seconds: What one subnetwork of a search costs.
+        saved_seconds: What a search saves: (base_count - refined_count) * search_seconds; None
+            where one of the spaces did not reach the drop.
     """
 
     drop: float
@@ -50,6 +53,14 @@ class Payoff:
     refined_count: float | None
     study_seconds: float
     search_seconds: float
+    saved_seconds: float | None
+
+    def __post_init__(self) -> None:
+        if (self.saved_seconds is None) != (None in (self.base_count, self.refined_count)):
+            raise ValueError(
+                f"saved_seconds is {self.saved_seconds} with counts {self.base_count} and "
+                f"{self.refined_count}; give it exactly where both spaces reached the drop"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +131,10 @@ class Proxy:
         interval: Of tau.
         level: Of the interval, in (0, 1).
         partial_tau: Tau given log m and STD, or None.
+        within_tau: Tau over pairs of one stratum, or None.
         recall: Share of the best tenth that the proxy's best tenth holds, or None.
+        shift: m* by the proxy over m* by the full measure, or None.
+        shift_interval: Of the shift, or None.
         gate: What follows, in words.
     """
 
@@ -133,7 +147,10 @@ class Proxy:
     interval: Span
     level: float
     partial_tau: float | None = None
+    within_tau: float | None = None
     recall: float | None = None
+    shift: float | None = None
+    shift_interval: Span | None = None
     gate: str = ""
 
     def __post_init__(self) -> None:
@@ -141,6 +158,14 @@ class Proxy:
         check_span("the interval of tau", self.interval)
         if not self.values:
             raise ValueError(f"proxy {self.name} has no values; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One condition of a conjecture, with the number found, and whether it holds."""
+
+    text: str
+    holds: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,26 +177,30 @@ class Verdict:
         scope: The regime, or what else it was tested on.
         claim: What is conjectured.
         estimate: The number it turns on, or None.
-        unit: Of the estimate: what it is.
         interval: Of the estimate, or None.
-        test: Which test.
+        level: Of the interval, in (0, 1), or None.
+        test: Which test, and what the estimate is.
         p: Its p-value, or None.
         verdict: One of ``supported``, ``not supported``, ``inconclusive``.
         power: Of the test at the smallest effect that matters, in [0, 1], or None.
+        checks: The conditions, all of which a supported conjecture meets.
         notes: What else must be known.
+        numbers: Further numbers by name; None for one that is not finite.
     """
 
     conjecture: str
     scope: str
     claim: str
     estimate: float | None
-    unit: str
     interval: Span | None
+    level: float | None
     test: str
     p: float | None
     verdict: str
     power: float | None
-    notes: str = ""
+    checks: tuple[Condition, ...] = ()
+    notes: tuple[str, ...] = ()
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_word(f"the verdict on {self.conjecture}", self.verdict, VERDICT_WORDS)

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sentei.report.space_evidence import Payoff, Search
 from sentei.report.space_population import Profile
 from sentei.report.space_schema import Analysis, Found, Regime
 
@@ -54,20 +53,6 @@ class ProfileFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PayoffFacts:
-    """What a refinement saves.
-
-    Args:
-        saved_seconds: (subnetworks of the base space - of the refined space) * cost of one; None
-            where one of them did not reach the drop that is wanted.
-        pays: Whether that is more than the study cost.
-    """
-
-    saved_seconds: float | None
-    pays: bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class RegimeFacts:
     """What is derived from one regime.
 
@@ -76,14 +61,12 @@ class RegimeFacts:
         sizes: Number of subnetworks of every space.
         num_points: Number of subnetworks of the population, the uniform recipe not counted.
         profile: Keep ratios by depth.
-        payoff: What the refinement saves.
     """
 
     name: str
     sizes: Mapping[str, int]
     num_points: int
     profile: ProfileFacts | None
-    payoff: PayoffFacts | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +123,6 @@ def _regime(regime: Regime) -> RegimeFacts:
         sizes={space.name: len(space.drops) for space in regime.spaces},
         num_points=len(population.points) if population else 0,
         profile=_profile(regime.profile) if regime.profile else None,
-        payoff=_payoff(regime.search),
     )
 
 
@@ -171,17 +153,3 @@ def _stage(profile: Profile, name: str) -> StageFacts:
         losers=_spread([mean(row) for row in profile.losers]),
         uniform=mean(profile.uniform),
     )
-
-
-def _payoff(search: Search | None) -> PayoffFacts | None:
-    if search is None or search.payoff is None:
-        return None
-    saved = _saved(search.payoff)
-    pays = None if saved is None else saved > search.payoff.study_seconds
-    return PayoffFacts(saved_seconds=saved, pays=pays)
-
-
-def _saved(payoff: Payoff) -> float | None:
-    if payoff.base_count is None or payoff.refined_count is None:
-        return None
-    return (payoff.base_count - payoff.refined_count) * payoff.search_seconds

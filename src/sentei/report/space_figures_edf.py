@@ -31,13 +31,14 @@ def _figure(key: str, family: str, spaces: Sequence[SpaceResult]) -> ET.Element:
         x_title="Drop of accuracy, points",
         y_title="Share of subnetworks below",
     )
-    drawn = [_trace(space, series(i), x) for i, space in enumerate(spaces)]
+    drawn = [_trace(space, series(i)) for i, space in enumerate(spaces)]
     names = "; ".join(trace.hover for trace in drawn)
     return figure_of(
         chart(key, f"Drop in {family}", f"{names}.", plane, traces(plane, drawn)),
         f"F1, {family}. Higher and further left is better. Shaded: the band that holds the whole "
         "distribution function with probability 95 % (Dvoretzky, Kiefer, Wolfowitz), where the "
-        "weights are equal. Legend: n | smallest | mean. ",
+        "weights are equal. A curve is drawn from its smallest drop to its largest. Legend: "
+        "n | smallest | mean. ",
         *legend(drawn),
     )
 
@@ -50,9 +51,8 @@ def legend_of(space: SpaceResult) -> str:
     )
 
 
-def _trace(space: SpaceResult, class_: str, x: Scale) -> Trace:
+def _trace(space: SpaceResult, class_: str) -> Trace:
     xs, ys = steps(space.drops, space.weights)
-    xs, ys = [x.low, *xs, x.high], [0.0, *ys, 1.0]
     half = space.epsilon
     return Trace(
         name=legend_of(space),

@@ -137,8 +137,16 @@ def _proxy(key: str, proxy: Proxy) -> ET.Element:
     ]
     if proxy.partial_tau is not None:
         words.append(f"given log m and STD {formats.fixed(proxy.partial_tau)}")
+    if proxy.within_tau is not None:
+        words.append(f"within strata {formats.fixed(proxy.within_tau)}")
     if proxy.recall is not None:
         words.append(f"recall of the best tenth {formats.percent(proxy.recall, 0)}")
+    if proxy.shift is not None:
+        words.append(f"m* by it over m* in full {formats.significant(proxy.shift)}{_range(proxy)}")
     sentence = "; ".join(words)
     chart_ = chart(key, f"{proxy.name} and full drop", f"{sentence}.", plane, dots)
     return figure_of(chart_, f"{sentence}. {proxy.gate}")
+
+
+def _range(proxy: Proxy) -> str:
+    return f" ({formats.span(proxy.shift_interval)})" if proxy.shift_interval is not None else ""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from sentei.report import formats
 from sentei.report.plane import HEIGHT, Plane, chart
 from sentei.report.scales import Scale, linear_scale, log_scale
-from sentei.report.space_evidence import BestOf, Noise, Search
-from sentei.report.space_facts import PayoffFacts
+from sentei.report.space_evidence import BestOf, Noise, Payoff, Search
 from sentei.report.space_marks import GUTTER, Trace, legend, level, series, traces
 from sentei.report.svg import text
 from sentei.report.tables import figure_of, paragraph
@@ -63,26 +62,22 @@ def _costs(plane: Plane, seconds_each: float) -> list[ET.Element]:
     return [*ticks, text(1, HEIGHT + 76, "Wall time of k subnetworks", class_="tick strong end")]
 
 
-def payoff_words(search: Search, facts: PayoffFacts) -> ET.Element:
+def payoff_words(payoff: Payoff) -> ET.Element:
     """Return the inequality that says whether refining pays, with its numbers."""
-    payoff = search.payoff
-    assert payoff is not None
-    drop = formats.fixed(payoff.drop)
     begin = (
-        f"Refining pays if the study costs less than it saves in a search for a drop of {drop} "
-        f"points: study < (k of base - k of refined) * cost of one. Here "
+        f"Refining pays if the study costs less than it saves in a search for a drop of "
+        f"{formats.fixed(payoff.drop)} points: study < (k of base - k of refined) * cost of one. "
+        f"Here "
     )
-    if facts.saved_seconds is None:
-        missed = "base" if payoff.base_count is None else "refined"
+    base, refined, saved = payoff.base_count, payoff.refined_count, payoff.saved_seconds
+    if base is None or refined is None or saved is None:
+        missed = "base" if base is None else "refined"
         return paragraph(f"{begin}the {missed} space did not reach that drop, so it is open.")
-    base, refined = payoff.base_count, payoff.refined_count
-    assert base is not None
-    assert refined is not None
     show = formats.significant
     return paragraph(
-        f"{begin}{show(payoff.study_seconds)} s against ({show(base)} - {show(refined)}) * "
-        f"{show(payoff.search_seconds)} s = {show(facts.saved_seconds)} s: "
-        f"{'it pays' if facts.pays else 'it does not pay'} in one search."
+        f"{begin}{show(payoff.study_seconds)} s against ({formats.tick(base)} - "
+        f"{formats.tick(refined)}) * {show(payoff.search_seconds)} s = {show(saved)} s: "
+        f"{'it pays' if payoff.study_seconds < saved else 'it does not pay'} in one search."
     )
 
 

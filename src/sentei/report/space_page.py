@@ -25,6 +25,7 @@ from sentei.report.space_tables import (
     noise_table,
     point_table,
     space_table,
+    verdict_details,
     verdict_table,
 )
 from sentei.report.tables import contents, moment, paragraph, section, table
@@ -142,7 +143,7 @@ def _verdicts(analysis: Analysis) -> Parts:
         "Supported means that this study's test found what the claim predicts, at its size; it "
         "proves nothing about other networks, data or budgets."
     )
-    return [words, verdict_table(analysis.verdicts)]
+    return [words, verdict_table(analysis.verdicts), *verdict_details(analysis.verdicts)]
 
 
 def _regime(analysis: Analysis, regime: Regime, facts: RegimeFacts, key: str) -> Parts:
@@ -151,7 +152,7 @@ def _regime(analysis: Analysis, regime: Regime, facts: RegimeFacts, key: str) ->
         "Ratio of MACs to parameters": _ratio(analysis, regime, key),
         "Spread and parameters": _spread(analysis, regime, key),
         "Profile": _profile(analysis, regime, facts, key),
-        "Search": _search(analysis, regime, facts, key),
+        "Search": _search(analysis, regime, key),
     }
     return [
         section(f"{key}-{i}", heading, *content, level=3)
@@ -184,12 +185,12 @@ def _profile(analysis: Analysis, regime: Regime, facts: RegimeFacts, key: str) -
     return profile_figures(f"{key}-profile", regime.name, regime.profile, facts.profile)
 
 
-def _search(analysis: Analysis, regime: Regime, facts: RegimeFacts, key: str) -> Parts:
+def _search(analysis: Analysis, regime: Regime, key: str) -> Parts:
     if regime.search is None:
         return _absent(analysis, "F6")
     parts = [search_figure(f"{key}-search", regime.name, regime.search)]
-    if facts.payoff is not None:
-        parts.append(payoff_words(regime.search, facts.payoff))
+    if regime.search.payoff is not None:
+        parts.append(payoff_words(regime.search.payoff))
     return parts
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sentei.report.space_checks import check_lengths, check_word
-from sentei.report.space_evidence import BestOf, Noise, Payoff, Proxy, Search, Verdict
+from sentei.report.space_evidence import BestOf, Condition, Noise, Payoff, Proxy, Search, Verdict
 from sentei.report.space_population import (
     Fit,
     Optimum,
@@ -25,6 +25,7 @@ __all__ = [
     "Analysis",
     "BestOf",
     "Choice",
+    "Condition",
     "Contender",
     "Fit",
     "Found",

@@ -43,23 +43,48 @@ def space_table(name: str, spaces: Sequence[SpaceResult]) -> ET.Element:
 def verdict_table(verdicts: Sequence[Verdict]) -> ET.Element:
     """Return T2."""
     headers = [
-        *("Conjecture", "On", "Claim", "Verdict", "Estimate", "What it is", "Interval", "Test"),
-        *("p", "Power", "Notes"),
+        *("Conjecture", "On", "Claim", "Verdict", "Estimate", "Interval", "Level", "Test", "p"),
+        "Power",
     ]
     rows: list[list[Cell]] = [
         [
             *(v.conjecture, v.scope, v.claim, _verdict(v)),
             number(v.estimate, formats.significant),
-            v.unit,
             _interval(v.interval),
+            number(v.level, lambda level: formats.percent(level, 0)),
             v.test,
             number(v.p, formats.probability),
             number(v.power, formats.fixed),
-            v.notes,
         ]
         for v in verdicts
     ]
     return table("T2. Conjectures and what this study says about them", headers, rows)
+
+
+def verdict_details(verdicts: Sequence[Verdict]) -> list[ET.Element]:
+    """Return conditions, notes and further numbers of every verdict that has some, folded."""
+    found = [(v, _detail(v)) for v in verdicts]
+    return [
+        folded(f"{v.conjecture} on {v.scope}: conditions and notes", *parts)
+        for v, parts in found
+        if parts
+    ]
+
+
+def _detail(verdict: Verdict) -> list[ET.Element]:
+    parts = []
+    if verdict.checks:
+        states = {True: "holds", False: "does not hold"}
+        parts.append(el("ul", *(el("li", f"{c.text}: {states[c.holds]}") for c in verdict.checks)))
+    if verdict.notes:
+        parts.append(el("ul", *(el("li", note) for note in verdict.notes)))
+    if verdict.numbers:
+        caption = f"Numbers of {verdict.conjecture} on {verdict.scope}"
+        rows: list[list[Cell]] = [
+            [name, number(value, formats.significant)] for name, value in verdict.numbers.items()
+        ]
+        parts.append(table(caption, ["number", "value"], rows))
+    return parts
 
 
 def _verdict(verdict: Verdict) -> Cell:
