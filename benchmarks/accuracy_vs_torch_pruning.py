@@ -338,7 +338,7 @@ def page(records: Records, base: float, command: str) -> tuple[str, bool]:
         epochs=RECIPE.epochs,
         rate=RECIPE.learning_rate,
         bars=bullets,
-        tables="\n".join(parts),
+        tables="\n\n".join(parts),
         **IMAGES,
     )
     return text, all(holds for _, holds in verdicts)
@@ -359,7 +359,8 @@ the {val} validation images; nothing was chosen on test images.
 
 {bars}
 
-{tables}"""
+{tables}
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
