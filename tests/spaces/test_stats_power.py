@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sentei.spaces.simulate import Effect, simulate
-from sentei.spaces.stats_base import Resampling
+from sentei.spaces.simulate import Effect, simulate, simulated_drops
+from sentei.spaces.stats_base import Observations, Resampling
+from sentei.spaces.stats_existence import lind_mehlum, two_lines
 from sentei.spaces.stats_power import (
     detectable_effect,
     mean_power,
@@ -34,6 +35,23 @@ def test_stratified_200_has_power_for_half_a_point_and_natural_200_has_not() -> 
 
     assert stratified.value >= 0.95
     assert natural.value <= 0.5
+
+
+def test_power_of_both_tests_is_that_of_simulating_them() -> None:
+    drawn, effect = population(60, 0, kappa=0), Effect(curvature=1.5, optimum=0.85)
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(300):
+        drop = simulated_drops(drawn.log_ratio, effect, rng=rng, rounds=1)[:, 0]
+        one = Observations(drop=drop, ratio=drawn.ratio)
+        p = max(lind_mehlum(one, bounds=BOUNDS).p_value, two_lines(one).p_value)
+        found.append(p < 0.05)
+
+    power = optimum_power(drawn, effect, bounds=BOUNDS, both=True, simulation=Resampling(draws=300))
+
+    # Two samples of 300.
+    assert power.value == pytest.approx(np.mean(found), abs=0.1)
+    assert power.value < optimum_power(drawn, effect, bounds=BOUNDS).value
 
 
 def test_the_detectable_effect_is_found_with_the_wanted_power() -> None:

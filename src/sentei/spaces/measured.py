@@ -144,7 +144,7 @@ class Measured:
         return mine.where(np.array(shared)), others.where(np.array(matching))
 
     def observations(
-        self, outcome: str = "drop", *, covariates: Sequence[str] = (), noise_share: float = 1.0
+        self, outcome: str = "drop", *, covariates: Sequence[str] = (), noise_share: float = 0.0
     ) -> Observations:
         """Return what regressions of an outcome on the ratio need.
 
@@ -155,7 +155,7 @@ class Measured:
             outcome: ``drop``, ``test_drop`` or ``one_shot_drop``.
             covariates: Names of columns that shift the drop: ``std``, ``mean``, ``macs_left``.
             noise_share: Share of the variance of a single evaluation, about the fitted curve, that
-                repeats of a recipe would average out, in [0, 1].
+                repeats of a recipe would average out, in [0, 1]; 0 weighs all entries equally.
 
         Raises:
             ValueError: a name is not that of a column, or the share is out of range.

@@ -55,7 +55,7 @@ def refine(measured: Measured, setting: Setting) -> Refinement:
     """
     recipes = measured.averaged()
     best = optimal_ratio(
-        recipes.observations(covariates=setting.covariates),
+        setting.observations(recipes),
         bounds=setting.bounds,
         resampling=setting.resampling,
     )

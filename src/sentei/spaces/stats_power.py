@@ -20,7 +20,7 @@ from sentei.spaces.stats_base import (
     generator,
     share_of,
 )
-from sentei.spaces.stats_existence import valley_p
+from sentei.spaces.stats_existence import two_lines, valley_p
 from sentei.spaces.stats_optimum import extra_drop
 from sentei.spaces.stats_regression import curve
 
@@ -32,9 +32,10 @@ def optimum_power(
     effect: Effect,
     *,
     bounds: tuple[float, float],
+    both: bool = False,
     simulation: Resampling = DEFAULTS,
 ) -> Share:
-    """Return how often the test of an interior optimum rejects on populations of this design.
+    """Return how often Lind and Mehlum's test rejects on populations of this design.
 
     The ratios, covariates and weights are those of ``observations``; its drops are replaced by
     simulated ones of equal variance. With ``curvature=0`` this is the size of the test.
@@ -43,6 +44,7 @@ def optimum_power(
         observations: The design.
         effect: How simulated drops come about.
         bounds: Attainable bounds of m.
+        both: Whether the two lines must reject as well; about a millisecond a population.
         simulation: Number of simulated populations; the test's level is 1 - ``level``; seed.
 
     Raises:
@@ -55,7 +57,12 @@ def optimum_power(
         rng=generator(simulation.seed, "power"),
         rounds=simulation.draws,
     )
-    found = valley_p(curve(observations), drops_NR, log_bounds) < 1 - simulation.level
+    alpha = 1 - simulation.level
+    found = valley_p(curve(observations), drops_NR, log_bounds) < alpha
+    if both:
+        for index in np.flatnonzero(found):
+            simulated = replace(observations, drop=drops_NR[:, index])
+            found[index] = two_lines(simulated).p_value < alpha
     return share_of(int(found.sum()), simulation.draws)
 
 

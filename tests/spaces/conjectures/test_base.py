@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sentei.spaces.conjectures.base import band_note, band_numbers, judged
 from sentei.spaces.stats_base import Interval
 from sentei.spaces.stats_noise import noise
 from sentei.spaces.stats_winners import TopShare, winners_band
+from tests.support.populations import measured
 
 MET, MISSED = Check(text="met", holds=True), Check(text="missed", holds=False)
 
@@ -104,3 +106,21 @@ def test_thresholds_out_of_range_are_named(make: Callable[[], object], message: 
 def test_bounds_are_checked() -> None:
     with pytest.raises(ValueError, match="attainable bounds"):
         Setting(bounds=(2, 1))
+    with pytest.raises(ValueError, match="rounds is 0; at least 1"):
+        Setting(bounds=(1, 2), rounds=0)
+
+
+def test_replicated_recipes_weigh_more_by_the_share_of_noise() -> None:
+    noisy = noise([1.0, 3.0, 5.0, 7.0], [0, 0, 1, 1])  # reliability 7 / 9
+    recipes = measured(6, 0, kappa=0).where(np.array([0, 0, 1])).averaged()
+    plain = Setting(bounds=(0.5, 2))
+
+    equal = plain.observations(recipes).weights
+    weighted = replace(plain, noise=noisy).observations(recipes, "test_drop", covariates=())
+
+    np.testing.assert_array_equal(equal, [1, 1])
+    assert weighted.weights is not None
+    # Variance 7/9 + 2/9 / 2 = 8/9 of a single evaluation.
+    np.testing.assert_allclose(weighted.weights, [9 / 8, 1])
+    np.testing.assert_array_equal(weighted.drop, recipes.test_drop)
+    assert not weighted.covariates

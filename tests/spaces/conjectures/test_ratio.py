@@ -7,11 +7,13 @@ import pytest
 
 from sentei.spaces.conjectures import Setting, Thresholds, optimal_ratio_exists, same_optimum
 from sentei.spaces.conjectures.ratio import edge_loss
+from sentei.spaces.simulate import Effect
 from sentei.spaces.stats_base import Observations, Resampling
 from sentei.spaces.stats_noise import noise
+from sentei.spaces.stats_power import optimum_power
 from tests.support.populations import BOUNDS, KAPPA, measured
 
-SETTING = Setting(bounds=BOUNDS, resampling=Resampling(draws=200))
+SETTING = Setting(bounds=BOUNDS, resampling=Resampling(draws=200), rounds=10)
 MIDDLE = (BOUNDS[0] * BOUNDS[1]) ** 0.5
 
 
@@ -22,12 +24,11 @@ def test_half_a_point_at_200_stratified_recipes_is_supported() -> None:
     ]
 
     assert np.mean([one.verdict == "supported" for one in found]) >= 0.95
-    assert found[0].power >= 0.95
     assert found[0].estimate == pytest.approx(1, abs=0.1)
 
 
 def test_no_effect_is_seldom_supported() -> None:
-    found = [optimal_ratio_exists(measured(100, seed, kappa=0), SETTING) for seed in range(100)]
+    found = [optimal_ratio_exists(measured(100, seed, kappa=0), SETTING) for seed in range(60)]
 
     assert np.mean([one.verdict == "supported" for one in found]) <= 0.02
 
@@ -42,6 +43,18 @@ def test_no_effect_in_a_small_study_is_inconclusive_with_its_power() -> None:
     assert found.verdict == "inconclusive"
     assert found.power < 0.8
     assert f"(power {found.power:.2f})" in found.text
+
+
+def test_a_falling_drop_that_levels_off_is_never_supported() -> None:
+    # Lind and Mehlum's test takes it for a valley; two lines do not.
+    for seed in range(10):
+        table = measured(200, seed, kappa=0)
+        fall = 3 * np.exp(-2 * np.log(table.ratio))
+        found = optimal_ratio_exists(
+            replace(table, drop=table.drop + fall, test_drop=table.test_drop + fall), SETTING
+        )
+        assert [check.holds for check in found.checks[:2]] == [True, False]
+        assert found.verdict != "supported"
 
 
 def test_a_falling_drop_is_not_supported() -> None:
@@ -72,6 +85,31 @@ def test_a_valley_too_shallow_to_matter_is_not_supported() -> None:
 
     assert found.verdict == "not supported"
     assert found.numbers["loss_high"] < 0.5
+
+
+def test_the_power_is_that_of_the_least_favourable_place() -> None:
+    table = measured(60, 0, kappa=0)
+    observations = table.observations(covariates=("std",))
+    columns = np.column_stack([np.vander(observations.log_ratio, 3), table.std])
+    spread = np.sqrt(np.linalg.lstsq(columns, table.drop)[1][0] / (60 - 4))
+    low, high = np.log(BOUNDS)
+    powers = [
+        optimum_power(
+            observations,
+            Effect(
+                curvature=0.1 / np.log(1.25) ** 2,
+                optimum=float(np.exp(low + place * (high - low))),
+                structure=float(spread),
+                seed=0,
+            ),
+            bounds=BOUNDS,
+            both=True,
+            simulation=Resampling(draws=10),
+        ).value
+        for place in (0.25, 0.75)
+    ]
+
+    assert optimal_ratio_exists(table, SETTING).power == min(powers)
 
 
 def test_replicates_count_once() -> None:

@@ -97,7 +97,7 @@ def _bins(recipes: Measured, edges: tuple[float, ...], least: int) -> dict[str, 
 def _partial_effect(recipes: Measured, setting: Setting) -> tuple[float, Interval, float, float]:
     """Return the drop over the range of STD with log m held, its interval, p-value and error."""
     others = tuple(name for name in setting.covariates if name != "std")
-    observations = recipes.observations(covariates=(*others, "std"))
+    observations = setting.observations(recipes, covariates=(*others, "std"))
     fit = curve(observations)
     low, high = np.quantile(recipes.std, [0.05, 0.95])
     pick = np.eye(fit.problem.columns.shape[1])[-1] * (high - low) / recipes.std.std()

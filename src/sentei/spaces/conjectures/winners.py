@@ -32,7 +32,7 @@ def winners_have_the_ratio(measured: Measured, setting: Setting, *, splits: int 
     limits = setting.thresholds
     recipes = measured.averaged()
     found = split_concentration(
-        recipes.observations(covariates=setting.covariates),
+        setting.observations(recipes),
         bounds=setting.bounds,
         share=limits.winners,
         splits=splits,
