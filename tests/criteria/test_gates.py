@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sentei import score, trace
 from sentei.cost import CostModel
 from sentei.criteria import Criterion
+from sentei.criteria.dcp import Dcp
 from sentei.criteria.group_fisher import GroupFisher
 from sentei.criteria.taylor_activation import TaylorActivation
 from sentei.errors import PruningError
@@ -107,7 +108,7 @@ class _Unread(nn.Module):
         return self.conv(x).relu().mean((1, 2, 3))[:, None].expand(-1, 2)
 
 
-@pytest.mark.parametrize("criterion", [GroupFisher(), TaylorActivation()])
+@pytest.mark.parametrize("criterion", [GroupFisher(), TaylorActivation(), Dcp()])
 def test_a_group_that_nothing_reads_is_named_with_a_criterion_that_works(
     criterion: Criterion,
 ) -> None:

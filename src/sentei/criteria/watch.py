@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from sentei.graph import Graph
 from sentei.graph.capture import map_tensors, no_fast_path, tensors_in
 from sentei.graph.follow import Follow
 from sentei.graph.points import Point
+
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +44,7 @@ class Reading:
         num_traced: Number of images of the recorded run.
         args: Positional arguments of the call.
         kwargs: Its keyword arguments.
+        called: The function; see :meth:`again`.
     """
 
     point: Point
@@ -51,6 +55,7 @@ class Reading:
     num_traced: int = 1
     args: tuple[Any, ...] = field(default=(), repr=False)
     kwargs: dict[str, Any] = field(default_factory=dict, repr=False)
+    called: Callable[..., Any] = field(default=tuple, repr=False)
 
     @cached_property
     def rows(self) -> Tensor:
@@ -68,6 +73,11 @@ class Reading:
         flat = point.by_channel(batch.movedim(point.dim, 1)[..., None].flatten(2))
         share = self._samples_an_image(flat)
         return flat.unflatten(0, (-1, share)).transpose(1, 2).flatten(2)
+
+    def again(self, weight: Tensor) -> Any:
+        """Return what the call makes of its arguments with another weight."""
+        args, kwargs = _swapped((self.args, self.kwargs), [self.point.weight_argument], weight)
+        return self.called(*args, **kwargs)
 
     @property
     def num_elements(self) -> Tensor:
@@ -162,15 +172,18 @@ class _Watcher:
         here = self.by_call.get(index, [])
         if self.read_gradient is not None:
             for point in here:
-                args, kwargs = self._hooked(self.read_gradient, point, args, kwargs)
+                reading = self._reading(point, func, args, kwargs)
+                args, kwargs = _hooked(self.read_gradient, reading, args, kwargs)
         output = func(*args, **kwargs)
         if self.read is not None:
             with torch.no_grad():
                 for point in here:
-                    self.read(self._reading(point, args, kwargs, output))
+                    self.read(self._reading(point, func, args, kwargs, output))
         return output
 
-    def _reading(self, point: Point, args: Any, kwargs: Any, output: Any = ()) -> Reading:
+    def _reading(
+        self, point: Point, func: Any, args: Any, kwargs: Any, output: Any = ()
+    ) -> Reading:
         tensors = [t.detach() for t in tensors_in((args, kwargs))]
         seen = tensors[point.arguments[0]]
         _check_finite(point, seen)
@@ -179,33 +192,37 @@ class _Watcher:
             input=seen,
             weight=tensors[point.weight_argument] if point.weight_argument >= 0 else torch.empty(0),
             output=output,
+            called=func,
             num_images=self.num_images,
             num_traced=self.recording.batch_size,
             args=args,
             kwargs=kwargs,
         )
 
-    def _hooked(
-        self, read: ReadGradient, point: Point, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with an alias of the tensor, whose gradient is this reader's own."""
-        tensors = list(tensors_in((args, kwargs)))
-        tensor = tensors[point.arguments[0]]
-        if not tensor.requires_grad:
-            return args, kwargs
-        reading = self._reading(point, args, kwargs)
-        alias = tensor.view_as(tensor)
 
-        @torch.no_grad()
-        def receive(gradient: Tensor) -> None:
-            read(reading, gradient)
+def _hooked(
+    read: ReadGradient, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> _Arguments:
+    """Return the arguments with an alias of the tensor, whose gradient is this reader's own."""
+    arguments = reading.point.arguments
+    tensor = list(tensors_in((args, kwargs)))[arguments[0]]
+    if not tensor.requires_grad:
+        return args, kwargs
+    alias = tensor.view_as(tensor)
 
-        alias.register_hook(receive)
-        numbers = iter(range(len(tensors)))
-        swapped: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(
-            (args, kwargs), lambda t: alias if next(numbers) in point.arguments else t
-        )
-        return swapped
+    @torch.no_grad()
+    def receive(gradient: Tensor) -> None:
+        read(reading, gradient)
+
+    alias.register_hook(receive)
+    return _swapped((args, kwargs), arguments, alias)
+
+
+def _swapped(arguments: _Arguments, numbers: Sequence[int], tensor: Tensor) -> _Arguments:
+    """Return arguments of a call with another tensor in the places of some, by number."""
+    place = count()
+    found: _Arguments = map_tensors(arguments, lambda t: tensor if next(place) in numbers else t)
+    return found
 
 
 def _check_finite(point: Point, seen: Tensor) -> None:
