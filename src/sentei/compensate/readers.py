@@ -173,5 +173,10 @@ def read_once(graph: Graph, model: nn.Module, point: Point, images: Tensor) -> R
         raise _Enough
 
     with suppress(_Enough), watch(graph, model, [point], read=read):
-        model(images.to(next(model.parameters()).device))
+        run(model, images)
     return found[0]
+
+
+def run(model: nn.Module, images: Tensor) -> None:
+    """Run a model on images, where its weights are."""
+    model(images.to(next(model.parameters()).device))
