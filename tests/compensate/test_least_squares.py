@@ -1,6 +1,7 @@
 """Least squares: layers refitted to what they computed before the removal."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sentei.compensate.least_squares import LeastSquares
 from sentei.errors import PruningError
 from sentei.graph import trace
 from sentei.surgery import Plan, apply, plan_removal
+from sentei.train import recalibrate_batch_norm
 from tests.support import nets
 
 Removed = Mapping[str, Sequence[int]]
@@ -141,6 +143,21 @@ def test_a_norm_behind_takes_the_constant_where_there_is_no_bias() -> None:
         error = (small(x) - net(x)).mean((0, 2, 3))
     # Residuals of a fit with a constant add up to 0.
     torch.testing.assert_close(error, torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", ["weights", "scales"])
+def test_measuring_norms_anew_does_not_undo_the_fit(fit: Literal["weights", "scales"]) -> None:
+    layers = (nn.Conv2d(6, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    net, x = nets.fill(Two(nn.Sequential(*layers))), nets.example(8, 3, 6, 6)
+    small = compensated(net, x, {"first": [1, 4]}, LeastSquares(positions=ALL, fit=fit))
+    with torch.no_grad():
+        expected = small(x)
+    before = small.get_parameter("second.1.weight").clone()
+
+    recalibrate_batch_norm(small, [(x, torch.zeros(8))])
+
+    torch.testing.assert_close(small(x), expected, rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(before, net.get_parameter("second.1.weight"), rtol=1e-3)
 
 
 def test_scales_are_what_numpy_finds() -> None:

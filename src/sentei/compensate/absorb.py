@@ -84,9 +84,7 @@ class Absorb(Compensation):
                 reader.shift_(small, lost_O[torch.from_numpy(reader.outputs)])
 
 
-def _mean_inputs(
-    graph: Graph, layers: Sequence[Reader], removal: Removal
-) -> Mapping[str, Tensor]:
+def _mean_inputs(graph: Graph, layers: Sequence[Reader], removal: Removal) -> Mapping[str, Tensor]:
     """Return by weight what a layer reads on average at each position, shape [P], float64."""
     sums: dict[str, Tensor] = {reader.weight: torch.zeros(()) for reader in layers}
     counts = dict.fromkeys(sums, 0)

@@ -50,13 +50,15 @@ class LeastSquares(Compensation):
     with the weights :math:`W_0` that were left and :math:`\rho` the ``ridge`` times the mean square
     of the columns of X: the squared error on what was looked at never rises. The constant goes
     into the bias, or into the running mean of a batch norm that follows directly; without either
-    there is none. The normal equations are added up over batches, :math:`D^2` numbers whatever
+    there is none. Fitted outputs vary less than those of the dense network, so such a norm gets
+    their mean and variance, and the scale and shift with which it computes the same: measuring it
+    anew, or training on, does not undo the fit. The normal equations are added up over batches, :math:`D^2` numbers whatever
     the number of images; each layer takes one run of both networks up to it.
 
     Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017,
     arXiv:1707.06168 (weights); Luo et al., ThiNet, ICCV 2017, arXiv:1707.06342 (scales).
     Difference: all channels were removed before the first fit; a layer at the end of a residual
-    branch is fitted to its own outputs, not to those of the sum; the ridge; the constant.
+    branch is fitted to its own outputs, not to those of the sum; the ridge; the constant; the norm.
 
     A layer is left as it is whose weight is computed or used by several calls, and so are
     transposed and depthwise convolutions, products with bare matrices, recurrent layers and attention.
@@ -116,7 +118,7 @@ class LeastSquares(Compensation):
         generator = make_generator(removal.seed, "least-squares", reader.weight)
         draw = partial(draw_positions, positions=self.positions, generator=generator)
         stay = torch.from_numpy(reader.outputs)
-        equations = _Equations(has_constant=self.fit == "weights" and reader.can_shift)
+        equations = _Equations(has_constant=reader.can_shift)
         for images, *_ in removal.batches:
             dense = read_once(graph, removal.model, reader.point, images)
             pruned = read_once(graph, small, reader.point, images)
@@ -129,11 +131,16 @@ class LeastSquares(Compensation):
         weight = tensor_of(small, reader.weight)
         if self.fit == "scales":
             weight += equations.change_of_scales(weight, self.ridge)
-            return
-        change_OD = equations.change(self.ridge)
-        weight += change_OD[:, : weight[0].numel()].reshape(weight.shape).to(weight)
-        if equations.has_constant:
-            reader.shift_(small, change_OD[:, -1])
+        else:
+            change_OD = equations.change(self.ridge)
+            weight += change_OD[:, : weight[0].numel()].reshape(weight.shape).to(weight)
+            if equations.has_constant:
+                reader.shift_(small, change_OD[:, -1])
+        if reader.norm:
+            mean_O, variance_O = equations.moments(weight)
+            if reader.bias:
+                mean_O = mean_O + tensor_of(small, reader.bias)
+            reader.norm.restate_(small, mean_O, variance_O)
 
 
 class _Equations:
@@ -165,14 +172,30 @@ class _Equations:
         return _solve(self.gram_VDD, self.cross_VDO, ridge).mT.flatten(0, 1)
 
     def change_of_scales(self, weight: Tensor, ridge: float) -> Tensor:
-        """Return what is added to a weight, of its shape, each input times a number."""
-        weight_VOD = weight.double().flatten(1).unflatten(0, (len(self.gram_VDD), -1))
+        """Return what is added to a weight, of its shape: each input times a number."""
+        weight_VOD = self._by_group(weight)
+        inner = weight_VOD.shape[2]  # without the constant
         size = (weight.shape[1], -1)  # I, K
-        gram_VDD = self.gram_VDD * (weight_VOD.mT @ weight_VOD)
+        gram_VDD = self.gram_VDD[:, :inner, :inner] * (weight_VOD.mT @ weight_VOD)
         gram_VII = gram_VDD.unflatten(2, size).sum(3).unflatten(1, size).sum(2)
-        cross_VI = (self.cross_VDO * weight_VOD.mT).sum(2).unflatten(1, size).sum(2)
+        products_VDO = self.cross_VDO[:, :inner] * weight_VOD.mT
+        cross_VI = products_VDO.sum(2).unflatten(1, size).sum(2)
         factors_VI = _solve(gram_VII, cross_VI[..., None], ridge)[..., 0]
-        return (weight_VOD.unflatten(2, size) * factors_VI[:, None, :, None]).reshape(weight.shape)
+        change_VOIK = weight_VOD.unflatten(2, size) * factors_VI[:, None, :, None]
+        return change_VOIK.reshape(weight.shape).to(weight)
+
+    def moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and unbiased variance of X W where it was looked at; needs the constant."""
+        weight_VOD = self._by_group(weight)
+        count = self.gram_VDD[0, -1, -1]
+        mean_VO = (weight_VOD @ self.gram_VDD[:, :-1, -1:])[..., 0] / count
+        squares_VO = ((weight_VOD @ self.gram_VDD[:, :-1, :-1]) * weight_VOD).sum(2)
+        variance_VO = (squares_VO - count * mean_VO**2).clamp(min=0) / (count - 1).clamp(min=1)
+        return mean_VO.flatten(), variance_VO.flatten()
+
+    def _by_group(self, weight: Tensor) -> Tensor:
+        """Return a weight as [V, O, I K]."""
+        return weight.double().flatten(1).unflatten(0, (len(self.gram_VDD), -1))
 
 
 def _solve(gram_VDD: Tensor, cross_VDO: Tensor, ridge: float) -> Tensor:

@@ -27,6 +27,38 @@ _LAYERS = ("conv1d", "conv2d", "conv3d", "linear")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class NormBehind:
+    """A batch norm with running statistics that alone reads the outputs of a layer.
+
+    Attributes:
+        mean: Name of its running mean.
+        variance: Name of its running variance.
+        scale: Name of its scale, "" if it has none.
+        shift: Name of its shift, "" if it has none.
+        epsilon: What it adds to variances.
+    """
+
+    mean: str
+    variance: str
+    scale: str
+    shift: str
+    epsilon: float
+
+    def restate_(self, small: nn.Module, mean_O: Tensor, variance_O: Tensor) -> None:
+        """Set the statistics, and change scale and shift so that it computes what it did."""
+        if not (self.scale and self.shift):
+            return
+        mean, variance, scale, shift = (
+            tensor_of(small, name) for name in (self.mean, self.variance, self.scale, self.shift)
+        )
+        factor = scale / (variance + self.epsilon).sqrt()
+        shift += factor * (mean_O.to(mean) - mean)
+        scale.copy_(factor * (variance_O.to(variance) + self.epsilon).sqrt())
+        mean.copy_(mean_O)
+        variance.copy_(variance_O)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reader:
     """A convolution or linear layer that reads removed channels.
 
@@ -34,7 +66,7 @@ class Reader:
         point: What it reads, in the network before.
         weight: Name of its weight, outputs first; no other call uses it.
         bias: Name of its bias, "" if it has none of its own.
-        mean: Name of the running mean of the batch norm that alone reads its outputs, or "".
+        norm: The batch norm right behind it, or None.
         inputs: Which positions of what it reads stay, shape [P].
         outputs: Which of its outputs stay, shape [O].
     """
@@ -42,22 +74,22 @@ class Reader:
     point: Point
     weight: str
     bias: str
-    mean: str
+    norm: NormBehind | None
     inputs: BoolArray = field(repr=False)
     outputs: BoolArray = field(repr=False)
 
     @property
     def can_shift(self) -> bool:
         """Whether a constant can be added to its outputs."""
-        return bool(self.bias or self.mean)
+        return bool(self.bias or self.norm)
 
     def shift_(self, small: nn.Module, amounts_O: Tensor) -> None:
         """Add constants to the outputs that stay, in the bias or in the mean that is taken off."""
         if self.bias:
             bias = tensor_of(small, self.bias)
             bias += amounts_O.to(bias)
-        else:
-            mean = tensor_of(small, self.mean)
+        elif self.norm:
+            mean = tensor_of(small, self.norm.mean)
             mean -= amounts_O.to(mean)
 
 
@@ -86,7 +118,7 @@ def readers(plan: Plan) -> tuple[Reader, ...]:
                     point=point,
                     weight=weight,
                     bias=_own(recording, uses, call, 2),
-                    mean=_mean_behind(recording, uses, call),
+                    norm=_norm_behind(recording, uses, call),
                     inputs=inputs,
                     outputs=whole.numpy() if rows is None else kept(rows, plan.keep),
                 )
@@ -95,7 +127,12 @@ def readers(plan: Plan) -> tuple[Reader, ...]:
 
 
 def _own(
-    recording: Recording, uses: Counter[int], call: Call, argument: int, kind: str = "param"
+    recording: Recording,
+    uses: Counter[int],
+    call: Call,
+    argument: int,
+    *,
+    kind: str = "param",
 ) -> str:
     """Return the name of a tensor that only this call is given, "" if there is none."""
     if argument >= len(call.tensors):
@@ -105,12 +142,23 @@ def _own(
     return own.name if own.kind == kind and uses[value] == 1 else ""
 
 
-def _mean_behind(recording: Recording, uses: Counter[int], call: Call) -> str:
+def _norm_behind(recording: Recording, uses: Counter[int], call: Call) -> NormBehind | None:
     (result,) = call.results
-    behind = [c for c in recording.calls if result in c.tensors]
-    if len(behind) != 1 or result in recording.outputs or behind[0].function != "batch_norm":
-        return ""
-    return _own(recording, uses, behind[0], 1, kind="buffer")
+    behind = [i for i, c in enumerate(recording.calls) if result in c.tensors]
+    if len(behind) != 1 or result in recording.outputs:
+        return None
+    norm = recording.calls[behind[0]]
+    mean, variance = (_own(recording, uses, norm, k, kind="buffer") for k in (1, 2))
+    if norm.function != "batch_norm" or not (mean and variance):
+        return None
+    epsilons = [op.args["eps"] for op in recording.ops if op.call == behind[0] and "eps" in op.args]
+    return NormBehind(
+        mean=mean,
+        variance=variance,
+        scale=_own(recording, uses, norm, 3),
+        shift=_own(recording, uses, norm, 4),
+        epsilon=float(epsilons[0]),
+    )
 
 
 def tensor_of(model: nn.Module, name: str) -> Tensor:

@@ -33,8 +33,8 @@ class CpLasso(OnContributions):
     Difference: the path itself orders the channels, instead of a search for the penalty that
     leaves a given number; inputs and outputs are those of the whole network, not of one pruned
     front to back; weights are not normalised (all b are 1 without a penalty); the squares of all
-    layers that read a group are added, each relative to that of its outputs. Refitting the
-    weights is a compensation's.
+    layers that read a group are added, each relative to that of its outputs. The method
+    ``cp-lasso`` also refits the weights, by the compensation ``least-squares``.
 
     Fields: those of :class:`~sentei.criteria.contributions.OnContributions`.
     """

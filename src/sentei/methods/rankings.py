@@ -10,6 +10,7 @@ from typing import Any
 from sentei.allocate.clr import CrossLayerRanking
 from sentei.allocate.exemplars import Exemplars
 from sentei.allocate.local import Local
+from sentei.compensate.least_squares import LeastSquares
 from sentei.criteria import CRITERIA
 from sentei.methods.base import METHODS
 from sentei.methods.cards import card_of, inputs_of
@@ -24,13 +25,18 @@ _AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "mean-activation": {"rounds": TURNS},
     "apoz": {"rounds": TURNS},
     "pfp": {"rounds": TURNS},
+    "thinet": {"compensation": LeastSquares(fit="scales")},
+    "cp-lasso": {"compensation": LeastSquares()},
 }
 
 
 def _composition(name: str) -> Composition:
     criterion = CRITERIA[name]()
     parts = _AS_PUBLISHED.get(name, {})
-    card = card_of(criterion, criterion.source, **inputs_of(criterion))
+    told = inputs_of(criterion)
+    if "compensation" in parts:
+        told["cost"] += ", and up to every layer that is refitted"
+    card = card_of(criterion, criterion.source, **told)
     return Composition(card=card, criterion=criterion, **parts)
 
 

@@ -7,6 +7,8 @@ method that prunes a trained network and trains it again.
 from collections.abc import Mapping
 
 from sentei.allocate.global_ import Global
+from sentei.compensate import Compensation
+from sentei.compensate.absorb import Absorb
 from sentei.criteria import CRITERIA
 from sentei.methods.base import METHODS
 from sentei.methods.cards import card_of
@@ -19,6 +21,9 @@ _NAMES: Mapping[str, str] = {
     "group-lasso": "ssl",
 }
 """Sparsifier -> what its paper calls the method, where that is another name."""
+
+_COMPENSATIONS: Mapping[str, Compensation] = {"ista-bn": Absorb()}
+"""Sparsifier -> what its paper makes up for removed channels with."""
 
 for _name in SPARSIFIERS:
     _sparsifier = SPARSIFIERS[_name]()
@@ -34,5 +39,6 @@ for _name in SPARSIFIERS:
             criterion=CRITERIA[_sparsifier.criterion](),
             scope=Global(),
             sparsifier=_sparsifier,
+            compensation=_COMPENSATIONS.get(_name),
         )
     )

@@ -44,7 +44,7 @@ class IstaBn(Sparsifier):
     Difference: the paper counts the weights of a channel and the pixels of its map in elements
     and divides by the pixels of the input image; here they are bytes, all maps of a coupled group
     count, and the mean is divided by, so that ``strength`` means the same in every network. What
-    a removed channel leaves behind as a constant is not absorbed here.
+    a removed channel leaves behind as a constant the method ``rsnli`` absorbs afterwards.
 
     Args:
         strength: :math:`\rho`, >= 0.
