@@ -19,6 +19,7 @@ from sentei.cli.listing import list_names
 from sentei.cli.prune import prune
 from sentei.cli.report import report
 from sentei.cli.score import score
+from sentei.cli.space import make_space_app
 from sentei.errors import PruningError
 
 EXIT_ERROR = 2
@@ -55,6 +56,7 @@ def make_app() -> App:
     for command in (prune, compare, groups, score, bench, export, report):
         app.command(command)
     app.command(list_names, name="list")
+    app.command(make_space_app())
     return app
 
 

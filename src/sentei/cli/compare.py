@@ -1,26 +1,23 @@
 """``sentei compare``: methods head to head."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console, Group
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from sentei import compare as comparison
 from sentei import engine
 from sentei.cli.answer import Answer
+from sentei.cli.jobs import executor_of, shown_status, watching_jobs
 from sentei.errors import ConfigError
 
 if TYPE_CHECKING:
     from sentei.compare import Comparison
-    from sentei.engine.study import OnEvent
 
 
 @Parameter(name="*")
@@ -113,10 +110,11 @@ def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OP
     if options.status is not None:
         return _status(options.status)
     config = _config(model, options)
-    with _watching() as listen:
+    executor = executor_of(options.engine, workers=options.workers, address=options.address)
+    with watching_jobs(_describe) as listen:
         found = comparison.compare(
             config,
-            executor=_executor(options),
+            executor=executor,
             on_event=listen,
             retry_failed=options.retry_failed,
         )
@@ -151,62 +149,15 @@ def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 
     )
 
 
-def _executor(options: CompareOptions) -> engine.Executor:
-    given = {"workers": options.workers, "address": options.address}
-    settings = {k: v for k, v in given.items() if v is not None}
-    build = engine.EXECUTORS[options.engine]
-    try:
-        return build(**settings)
-    except TypeError as error:
-        raise ConfigError(
-            f"engine {options.engine!r} has no {' or '.join(settings)}; leave it out"
-        ) from error
-
-
-@contextmanager
-def _watching() -> Iterator["OnEvent"]:
-    """Show the jobs on standard error: a bar on a terminal, lines elsewhere."""
-    console = Console(stderr=True, highlight=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("jobs", total=None)
-
-        def listen(event: engine.Event, progress: engine.Progress) -> None:
-            bars.update(bar, total=progress.total, completed=progress.done + progress.failed)
-            if event.kind in ("done", "failed"):
-                spec = event.job.spec
-                what = f"{spec['method']} {spec['target']} {spec['recipe']} seed {spec['seed']}"
-                result = (
-                    f"{event.values['accuracy']:.4f}"
-                    if event.kind == "done"
-                    else event.error.strip().splitlines()[-1]
-                )
-                left = progress.seconds_left
-                eta = "" if left is None else f", {left / 60:.0f} min left"
-                console.print(
-                    f"{progress.done + progress.failed} of {progress.total}: {what}: {result}"
-                    f" ({event.wall_s:.0f} s{eta})",
-                    markup=False,
-                )
-
-        yield listen
-
-
 def _status(directory: Path) -> Answer:
     found = comparison.comparison_status(directory)
-    table = Table("method", "jobs", "done", "failed")
-    for label, counts in found.labels.items():
-        table.add_row(Text(label), *map(str, counts))
-    left = found.work_left_s
-    eta = "" if left is None else f", {left / 60:.0f} minutes of work left for one worker"
-    head = Text(f"{found.done} of {found.total} jobs done, {found.failed} failed{eta}")
-    failed = [Text(f"{label}: {error}") for label, error in found.failures.values()]
-    return Answer(document=dataclasses.asdict(found), shown=Group(head, table, *failed))
+    return Answer(document=dataclasses.asdict(found), shown=shown_status(found, of="method"))
+
+
+def _describe(event: engine.Event) -> tuple[str, str]:
+    spec, found = event.job.spec, event.values
+    what = f"{spec['method']} {spec['target']} {spec['recipe']} seed {spec['seed']}"
+    return what, f"{found['accuracy']:.4f}" if found else ""
 
 
 def _shown(found: "Comparison", directory: str) -> Group:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from sentei.allocate import Budget
-from sentei.data import DataSplits
+from sentei.data import DataSplits, Split
 from sentei.errors import CheckpointError, ConfigError
 from sentei.methods.task import Phase, Task
 from sentei.pipeline import splits
@@ -24,6 +24,7 @@ from sentei.train import evaluate
 
 BASE_FOLDER = "base"
 _FACTS_NAME = "facts.json"
+_JUDGED: tuple[Split, ...] = ("val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,8 @@ def prepare_base(config: BaseConfig, directory: Path) -> dict[str, Any]:
     """Return what is known of the base network; make it in ``directory/base`` if it is not there.
 
     Returns:
-        ``sha256`` of the weights, ``data_digest``, ``accuracy`` and ``test_images`` on test, and
-        ``trained_here``.
+        ``sha256`` of the weights, ``data_digest``, ``accuracy`` and ``test_images`` on test,
+        ``val_accuracy`` and ``val_images``, and ``trained_here``.
 
     Raises:
         PruningError: Names, files, data or the training are wrong; or the weights there are not
@@ -116,12 +117,17 @@ def prepare_base(config: BaseConfig, directory: Path) -> dict[str, Any]:
         metadata={"input_shape": list(data.input_shape), "data": config.data},
     )
     model = load_pretrained(folder, trust_code=True)
-    test = evaluate(model, data.loader("test", batch_size=EVALUATION_BATCH), device=config.device)
+    val, test = (
+        evaluate(model, data.loader(part, batch_size=EVALUATION_BATCH), device=config.device)
+        for part in _JUDGED
+    )
     facts = {
         "sha256": _digest(folder),
         "data_digest": data.digest,
         "accuracy": test.accuracy,
         "test_images": test.num_samples,
+        "val_accuracy": val.accuracy,
+        "val_images": val.num_samples,
         "trained_here": network.is_new,
     }
     atomic_write_text(path, json.dumps(facts) + "\n")

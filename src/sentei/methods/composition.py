@@ -26,7 +26,6 @@ from sentei.sparsify import Setting, Sparsifier, learned_scores
 from sentei.surgery import Verification, apply, verify
 from sentei.train import EpochRecord, Evaluation
 
-TURNS = 4  # rounds of the methods that prune and train in turns, where the recipe has the epochs
 SCRATCH_LIMIT = 2.0  # training from scratch gets at most this many times the epochs
 
 
@@ -35,7 +34,7 @@ class Composition(Method):
     """Removes whole channels.
 
     The epochs of the recipe are all it may spend: a share on sparse training, the rest on the
-    recovery, both in equal parts where there are several rounds.
+    recovery, in equal parts where there are several rounds.
 
     Attributes:
         criterion: Ranks channels; not asked where sparse training has ranked them.
@@ -44,8 +43,8 @@ class Composition(Method):
         sparsifier: What happens while training before the removal; None trains not.
         sparse_share: Share of the epochs that sparse training gets, in (0, 1].
         compensation: What makes up for removed channels in the weights that stay.
-        rounds: Rounds of sparse training, removal and recovery, >= 1, budgets between falling by
-            equal factors; no more than each kind of training has epochs.
+        rounds: Rounds of removal and recovery, >= 1, budgets between falling by equal factors; no
+            more than the recovery has epochs.
         weights: Weights the recovery starts from: those that stay, or new ones, trained for as
             many epochs (``"new"``) or for as many multiply-adds (``"new-same-compute"``, at most
             twice the epochs).
@@ -76,31 +75,29 @@ class Composition(Method):
         watch = Stopwatch()
         model = copy.deepcopy(task.model).eval()
         before, after = task.split_epochs(self.sparse_share if self.sparsifier else 0.0)
-        rounds = max(1, min(self.rounds, after, before if self.sparsifier else after))
-        dense = asdict(measure(task.model, task.inputs[:1]))
+        parts = self._parts(after)
         curve: list[EpochRecord] = []
+        learned = None
+        if self.sparsifier is not None:
+            with watch("sparse"):
+                learned = self._train_sparse(model, task, before, curve)
+        dense = asdict(measure(task.model, task.inputs[:1]))
         done: list[_Cut] = []
-        parts = zip(_parts(before, rounds), _parts(after, rounds), strict=True)
-        for number, (sparse_epochs, epochs) in enumerate(parts, start=1):
-            mark = f" {number}" if rounds > 1 else ""
-            budget = task.budget.between(dense, step=number, steps=rounds)
-            learned = None
-            if self.sparsifier is not None:
-                phase = Phase(name=f"sparse{mark}", epochs=sparse_epochs, first_epoch=len(curve))
-                with watch("sparse"):
-                    learned = self._train_sparse(model, replace(task, budget=budget), phase, curve)
+        for number, epochs in enumerate(parts, start=1):
             with watch("score"):
+                budget = task.budget.between(dense, step=number, steps=len(parts))
                 done.append(self._cut(model, replace(task, budget=budget), learned))
                 model = done[-1].model
             with watch("recover"):
                 phase = Phase(
-                    name=f"recover{mark}",
+                    name=f"recover {number}" if len(parts) > 1 else "recover",
                     epochs=self._recovery_epochs(model, task, epochs, dense["macs"]),
                     first_epoch=len(curve),
                     changes=self.recovery,
                 )
                 curve += task.train(model, phase)
                 task.recalibrate(model)
+            learned = None
         return Outcome(
             model=model,
             widths=done[-1].widths,
@@ -111,12 +108,19 @@ class Composition(Method):
             notes=done[-1].notes,
         )
 
+    def _parts(self, epochs: int) -> list[int]:
+        """Return the epochs of the recovery after each round, the odd ones last."""
+        rounds = max(1, min(self.rounds, epochs))
+        each = epochs // rounds
+        return [*[each] * (rounds - 1), epochs - each * (rounds - 1)]
+
     def _train_sparse(
-        self, model: nn.Module, task: Task, phase: Phase, curve: list[EpochRecord]
+        self, model: nn.Module, task: Task, epochs: int, curve: list[EpochRecord]
     ) -> Scores | None:
         """Train ``model`` in place with the sparsifier; return what it learned about channels."""
         assert self.sparsifier is not None
         graph = trace(model, task.inputs, protect=task.protect)
+        phase = Phase(name="sparse", epochs=epochs)
         hook = self.sparsifier.start(
             Setting(
                 graph=graph,
@@ -189,12 +193,6 @@ class Composition(Method):
         if self.weights != "new-same-compute":
             return epochs
         return round(epochs * min(SCRATCH_LIMIT, dense / measure(model, task.inputs[:1]).macs))
-
-
-def _parts(epochs: int, rounds: int) -> list[int]:
-    """Return the epochs of each round, the odd ones last."""
-    each = epochs // rounds
-    return [*[each] * (rounds - 1), epochs - each * (rounds - 1)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

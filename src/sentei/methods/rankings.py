@@ -14,7 +14,9 @@ from sentei.compensate.least_squares import LeastSquares
 from sentei.criteria import CRITERIA
 from sentei.methods.base import METHODS
 from sentei.methods.cards import card_of, inputs_of
-from sentei.methods.composition import TURNS, Composition
+from sentei.methods.composition import Composition
+
+TURNS = 4  # rounds of the methods that prune and train in turns, where the recipe has the epochs
 
 _AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "l1-greedy": {"scope": Local()},
@@ -41,3 +43,22 @@ def _composition(name: str) -> Composition:
 for _name in CRITERIA:
     if CRITERIA[_name]().source.section is not None:
         METHODS.register(_name)(_composition(_name))
+
+_GATES = CRITERIA["taylor-gate"]()
+METHODS.register("gate-decorator")(
+    Composition(
+        card=card_of(
+            _GATES,
+            _GATES.source,
+            summary="Taylor scores of gates on the norms, removal and training in turns",
+            section="2.3.1",
+            paper="You et al., Gate Decorator",
+            year=2019,
+            venue="NeurIPS",
+            arxiv="1909.08174",
+            **inputs_of(_GATES),
+        ),
+        criterion=_GATES,
+        rounds=TURNS,
+    )
+)

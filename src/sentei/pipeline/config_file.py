@@ -1,6 +1,7 @@
 """TOML in, a frozen configuration out; what is not known is refused."""
 
 import dataclasses
+import itertools
 import tomllib
 import types
 import typing
@@ -45,10 +46,23 @@ def config_from_mapping(values: Mapping[str, Any], *, origin: str) -> RunConfig:
         ConfigError: a field is missing, has a wrong type, or is out of range.
         BudgetError: the budget is none.
     """
-    return _decode_fields(RunConfig, values, origin, "")
+    return decode(RunConfig, values, origin=origin)
 
 
-def _decode_fields(kind: type[T], values: Any, origin: str, where: str) -> T:  # noqa: ANN401
+def decode(kind: type[T], values: Any, *, origin: str, where: str = "") -> T:  # noqa: ANN401
+    """Return a frozen dataclass from nested mappings, lists and plain values.
+
+    Args:
+        kind: The dataclass. Its fields are plain values, literals, dataclasses, mappings, and
+            tuples of any of these.
+        values: Its fields by name; those that are not given keep their defaults.
+        origin: Where the values come from, for messages.
+        where: Name of the table they stand in, likewise.
+
+    Raises:
+        UnknownNameError: A key does not exist.
+        ConfigError: A field is missing, has a wrong type, or is out of range.
+    """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{origin}: {where} is {values!r}, expected a table of its fields")
     hints = typing.get_type_hints(kind)
@@ -93,8 +107,24 @@ def _decode(hint: Any, value: Any, origin: str, where: str, *, default: Any) -> 
         if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
             fields = {f.name: getattr(default, f.name) for f in dataclasses.fields(default)}
             value = {**fields, **value}
-        return _decode_fields(hint, value, origin, where)
+        return decode(hint, value, origin=origin, where=where)
+    if typing.get_origin(hint) is tuple:
+        return _decode_items(hint, value, origin, where)
     return _decode_leaf(hint, value, f"{origin}: {where} is {value!r}")
+
+
+def _decode_items(hint: Any, values: Any, origin: str, where: str) -> Any:  # noqa: ANN401
+    """Return a tuple of a list: every item of one type, or one type an item."""
+    kinds = typing.get_args(hint)
+    is_open = kinds[-1] is Ellipsis
+    if not isinstance(values, list | tuple) or not (is_open or len(values) == len(kinds)):
+        length = "" if is_open else f" of {len(kinds)} values"
+        raise ConfigError(f"{origin}: {where} is {values!r}, expected a list{length}")
+    each = itertools.repeat(kinds[0]) if is_open else kinds
+    return tuple(
+        _decode(kind, item, origin, f"{where}[{i}]", default=None)
+        for i, (kind, item) in enumerate(zip(each, values, strict=False))
+    )
 
 
 def _decode_leaf(hint: Any, value: Any, found: str) -> Any:  # noqa: ANN401
@@ -104,10 +134,10 @@ def _decode_leaf(hint: Any, value: Any, found: str) -> Any:  # noqa: ANN401
         if value in choices:
             return value
         raise ConfigError(f"{found}, no choice.{did_you_mean(str(value), choices)}")
-    if typing.get_origin(hint) is tuple:
-        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise ConfigError(f"{found}, expected a list of strings")
+    if typing.get_origin(hint) is Mapping:
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise ConfigError(f"{found}, expected a table")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

@@ -114,6 +114,14 @@ class Evaluator:
             "seconds": {phase: round(seconds, 4) for phase, seconds in watch.seconds.items()},
         }
 
+    def network(self, spec: Mapping[str, Any]) -> nn.Module:
+        """Return the network that :meth:`run` judges, trained; the same weights on the CPU."""
+        job = SubnetJob.parse(spec, self.protocol)
+        model = self.subnetwork(job, self.widths_G(job.widths))
+        self._one_shot(model, job, Stopwatch(_PHASES))
+        self._train(model, job, lambda _values: None)
+        return model
+
     def widths_G(self, widths: Mapping[str, int]) -> IntArray:
         """Return widths of all groups, [G], in the order of the graph.
 

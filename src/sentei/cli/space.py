@@ -1,0 +1,176 @@
+"""``sentei space``: populations of subnetworks, studied."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from sentei import engine, spaces
+from sentei.cli.answer import Answer
+from sentei.cli.jobs import executor_of, shown_status, watching_jobs
+
+if TYPE_CHECKING:
+    from sentei.report.space_schema import Analysis
+    from sentei.spaces import StudyConfig
+
+_Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+_Until = Literal["sample", "evaluate", "refine", "search"]
+
+_HELP = """Study populations of subnetworks: draw them at equal MACs, evaluate them, compare their
+distributions, refine the space they come from, and search in it.
+
+```console
+sentei space example > study.toml
+sentei space run study.toml -o runs/spaces
+sentei space status runs/spaces
+sentei space resume runs/spaces
+```
+"""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a study runs, and how far.
+
+    Args:
+        until: Where to stop: sample (freeze the populations), evaluate, refine (draw afresh from
+            the refined space and its placebo), search.
+        engine: Where jobs run: process (this machine), serial, ray. Results do not depend on it.
+        workers: Jobs at once; by default one a core.
+        address: Of a Ray cluster, with --engine ray.
+        retry_failed: Run jobs again that have failed.
+    """
+
+    until: _Until = "search"
+    engine: str = "process"
+    workers: int | None = None
+    address: str | None = None
+    retry_failed: Annotated[bool, Parameter(negative="")] = False
+
+
+RUN_OPTIONS = RunOptions()
+
+
+def run(study: Path, /, *, output: _Output, options: RunOptions = RUN_OPTIONS) -> Answer:
+    """Run a study; the same command again goes on where it was interrupted.
+
+    Args:
+        study: TOML file (see: sentei space example).
+        output: Directory that everything of it is kept in.
+        options: See each.
+    """
+    return _run(spaces.read_study(study), output, options)
+
+
+def resume(directory: Path, /, *, options: RunOptions = RUN_OPTIONS) -> Answer:
+    """Go on with a study that was interrupted, or take it further.
+
+    Args:
+        directory: Of the study.
+        options: See each.
+    """
+    return _run(spaces.read_config(directory), directory, options)
+
+
+def demo(*, output: _Output = Path("runs/space-demo"), options: RunOptions = RUN_OPTIONS) -> Answer:
+    """Run the whole protocol on handwritten digits: minutes on two cores, to see what it does.
+
+    Args:
+        output: Directory that everything of it is kept in.
+        options: See each.
+    """
+    return _run(spaces.demo_study(), output, options)
+
+
+def status(directory: Path, /) -> Answer:
+    """Tell how far a study is, also while another process runs it.
+
+    Args:
+        directory: Of the study.
+    """
+    found = spaces.study_status(directory)
+    return Answer(document=dataclasses.asdict(found), shown=shown_status(found, of="population"))
+
+
+def example() -> Answer:
+    """Print a study file with every key, explained."""
+    text = Path(__file__).with_name("study.toml").read_text(encoding="utf-8")
+    return Answer(document={"toml": text}, shown=Text(text))
+
+
+def make_space_app() -> App:
+    """Return the command with its subcommands."""
+    app = App(name="space", help=_HELP, help_format="markdown")
+    for command in (run, resume, status, demo, example):
+        app.command(command)
+    return app
+
+
+def _run(config: "StudyConfig", directory: Path, options: RunOptions) -> Answer:
+    executor = executor_of(options.engine, workers=options.workers, address=options.address)
+    with watching_jobs(_describe) as listen:
+        found = spaces.run_study(
+            config,
+            directory,
+            executor=executor,
+            on_event=listen,
+            retry_failed=options.retry_failed,
+            until=options.until,
+        )
+    if found is None:
+        text = f"the populations are frozen in {directory / 'populations'}"
+        return Answer(document={"directory": str(directory)}, shown=Text(text))
+    document = {"directory": str(directory), **dataclasses.asdict(found)}
+    return Answer(document=document, shown=_shown(found, directory))
+
+
+def _describe(event: engine.Event) -> tuple[str, str]:
+    spec, found = event.job.spec, event.values
+    trained = f"{spec['epochs']} epochs" if spec["epochs"] else "one shot"
+    what = f"{event.job.label} {trained} replicate {spec['replicate']}"
+    return what, f"{found['val_accuracy']:.4f}" if found else ""
+
+
+def _shown(found: "Analysis", directory: Path) -> Group:
+    """Return spaces, verdicts and contenders as tables."""
+    parts: list[Any] = [_spaces(found), _verdicts(found)]
+    if found.contenders:
+        parts.append(_contenders(found))
+    where = Text(f"the report is {directory / 'report.html'}")
+    return Group(*parts, where)
+
+
+def _spaces(found: "Analysis") -> Table:
+    table = Table("regime", "space", "n", "least drop", "mean", "5 %", title="Spaces")
+    for regime in found.regimes:
+        for space in regime.spaces:
+            drops = (space.minimum, space.mean, space.low_quantile)
+            cells = (regime.name, space.name, str(len(space.drops)), *(f"{d:.2f}" for d in drops))
+            table.add_row(*map(Text, cells))
+    return table
+
+
+def _verdicts(found: "Analysis") -> Table:
+    table = Table("", "where", "estimate", "p", "verdict", title="Conjectures")
+    for one in found.verdicts:
+        power = "" if one.power is None else f" (power {one.power:.2f})"
+        numbers = ["" if v is None else f"{v:.3g}" for v in (one.estimate, one.p)]
+        doubt = power if one.verdict == "inconclusive" else ""
+        cells = (one.conjecture, one.scope, *numbers, f"{one.verdict}{doubt}")
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _contenders(found: "Analysis") -> Table:
+    table = Table("method", "accuracy", "drop", "MACs", "parameters", title="At equal MACs")
+    for one in found.contenders:
+        counts = [f"{v:,.0f}" if v is not None else "" for v in (one.macs, one.params)]
+        accuracy = "" if one.accuracy is None else f"{one.accuracy:.2%}"
+        table.add_row(*map(Text, (one.method, accuracy, f"{one.drop:.2f}", *counts)))
+    return table

@@ -1,0 +1,185 @@
+"""Everything that decides a study of pruning spaces, as one frozen value read from one TOML file."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentei.errors import ConfigError
+from sentei.methods.base_network import BaseConfig, check_counts
+from sentei.pipeline.config_file import decode, read_toml
+from sentei.spaces.conjectures import Thresholds
+from sentei.spaces.protocol import Protocol
+from sentei.spaces.space import SpaceConfig
+from sentei.spaces.stats_base import Resampling
+
+SHARED = (
+    *("train_images", "val_images", "test_images", "image_size", "split_seed"),
+    *("batch_size", "augment", "device"),
+)
+"""Fields that the base network and the protocol have in common: they are given with the base."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationConfig:
+    """Which subnetworks of every regime are evaluated.
+
+    Args:
+        strata: Bins of equal width in log m over its attainable range, >= 1.
+        per_stratum: Subnetworks of each, trained, >= 1.
+        natural: Subnetworks that the sampler draws from the regime alone, evaluated without
+            training, >= 0.
+        natural_sampler: Name of their sampler.
+        stratified_sampler: Name of the sampler of the strata.
+        replicates: Trainings of each subnetwork that is repeated, >= 1.
+        replicated: Share of the trained subnetworks that is repeated, in [0, 1].
+        std_edges: Edges of the bins of STD, ascending.
+        controls: Trained subnetworks that are trained again with random channels, and again from
+            new weights, >= 0 (conjecture C7).
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    strata: int = 8
+    per_stratum: int = 12
+    natural: int = 500
+    natural_sampler: str = "bisection"
+    stratified_sampler: str = "hit-and-run"
+    replicates: int = 3
+    replicated: float = 0.15
+    std_edges: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    controls: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, ("strata", "per_stratum", "replicates"))
+        for name in ("natural", "controls"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 0")
+        if not 0 <= self.replicated <= 1:
+            raise ConfigError(f"replicated is {self.replicated}; give a share in [0, 1]")
+        if list(self.std_edges) != sorted(set(self.std_edges)):
+            raise ConfigError(f"std_edges is {self.std_edges}; give them ascending")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Fresh draws that test a refined space, and the search in it.
+
+    Args:
+        regimes: Regimes that are refined and searched; they are among the study's.
+        fresh: Subnetworks drawn afresh from base, refined and placebo space each and trained, >= 0.
+        candidates: Subnetworks of each space that a search evaluates without training, >= 1.
+        trained: How many of them, the best on validation, are trained, >= 1.
+        finalists: How many of those, the best, are trained in full, >= 1.
+        epochs: Epochs of the full training, >= 1.
+        seeds: Trainings of each finalist and of its rivals, >= 1.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    regimes: tuple[float, ...] = ()
+    fresh: int = 100
+    candidates: int = 64
+    trained: int = 8
+    finalists: int = 1
+    epochs: int = 3
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        check_counts(self, ("candidates", "trained", "finalists", "epochs", "seeds"))
+        if self.fresh < 0:
+            raise ConfigError(f"fresh is {self.fresh}; give at least 0")
+        if not self.finalists <= self.trained <= self.candidates:
+            raise ConfigError(
+                f"finalists={self.finalists}, trained={self.trained}, candidates="
+                f"{self.candidates}; each must be at most the next"
+            )
+
+
+def _base_space() -> SpaceConfig:
+    return SpaceConfig(name="base", slabs=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """A study: base network, regimes, space, protocol, populations, what counts, and the search.
+
+    Args:
+        base: The network and its images.
+        regimes: Shares of the MACs that are left, each in (0, 1).
+        window: How far the share of a subnetwork may be from that of its regime, in (0, 0.1].
+        space: The space all populations lie in, and every choice its definition leaves open.
+        protocol: How a subnetwork is made and judged.
+        population: Which are evaluated.
+        thresholds: What counts, set before the study is evaluated.
+        resampling: How bootstraps and permutations draw.
+        search: Fresh draws and the search.
+        seed: Of the populations, >= 0.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    base: BaseConfig
+    regimes: tuple[float, ...] = (0.7, 0.5, 0.3)
+    window: float = 0.005
+    space: SpaceConfig = field(default_factory=_base_space)
+    protocol: Protocol = field(default_factory=lambda: Protocol(epochs=1))
+    population: PopulationConfig = field(default_factory=PopulationConfig)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    resampling: Resampling = field(default_factory=Resampling)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.regimes or len(set(self.regimes)) < len(self.regimes):
+            raise ConfigError(f"regimes is {self.regimes}; give at least one, each once")
+        for level in self.regimes:
+            if not 0 < level < 1:
+                raise ConfigError(f"regime {level} is no share of the MACs in (0, 1)")
+        odd = set(self.search.regimes) - set(self.regimes)
+        if odd:
+            raise ConfigError(f"search.regimes names {min(odd)}, which is not among {self.regimes}")
+        if not 0 < self.window <= 0.1:
+            raise ConfigError(f"window is {self.window}; give a share of the MACs in (0, 0.1]")
+        if self.protocol.epochs < 1:
+            raise ConfigError("protocol.epochs is 0; the study trains: give at least 1")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return {
+            **dataclasses.asdict(self),
+            "space": self.space.as_json(),
+            "protocol": self.protocol.as_json(),
+        }
+
+
+def read_study(path: Path | str) -> StudyConfig:
+    """Return the study that a TOML file describes.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is no TOML.
+        UnknownNameError: A key does not exist.
+        ConfigError: A field is missing, has a wrong type, or is out of range.
+    """
+    return study_from_mapping(read_toml(path), origin=str(path))
+
+
+def study_from_mapping(values: Mapping[str, Any], *, origin: str) -> StudyConfig:
+    """Return the study that nested mappings describe; see :func:`read_study`."""
+    protocol = values.get("protocol", {})
+    double = [name for name in SHARED if name in protocol and name not in _as_shared(values)]
+    if double:
+        raise ConfigError(f"{origin}: protocol.{double[0]} belongs into the table base; move it")
+    study = decode(StudyConfig, values, origin=origin)
+    shared = {name: getattr(study.base, name) for name in SHARED}
+    return dataclasses.replace(study, protocol=dataclasses.replace(study.protocol, **shared))
+
+
+def _as_shared(values: Mapping[str, Any]) -> set[str]:
+    """Return the shared fields whose value is the same in both tables, as in what a study wrote."""
+    base, protocol = values.get("base", {}), values.get("protocol", {})
+    return {name for name in SHARED if base.get(name, object()) == protocol.get(name)}

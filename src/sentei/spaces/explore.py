@@ -1,0 +1,160 @@
+"""After the populations: a refined space with its placebo, fresh draws, and the search in it."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentei.allocate import Budget, allocate
+from sentei.criteria import score
+from sentei.spaces.populate import origin_of, plain
+from sentei.spaces.refine import Refinement, halves, placebo, refine
+from sentei.spaces.regime_data import FRESH, RegimeData
+from sentei.spaces.space import Slab
+from sentei.spaces.study import Session
+from sentei.spaces.subnets import Member, Row, Wish, choose
+
+SEARCHED = ("search refined", "search base")
+RIVALS: Mapping[str, str] = {"uniform L1": "local", "global L1": "global", "default": "cost-aware"}
+"""What the found subnetwork is compared with -> scope of the allocation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined:
+    """What one half of a population says about where to draw.
+
+    Attributes:
+        space: The refined slab of m.
+        sham: A slab of as much probability elsewhere.
+    """
+
+    space: Refinement
+    sham: Refinement
+
+    def slabs(self) -> dict[str, tuple[Slab, ...]]:
+        """Return the constraints of each space of fresh draws."""
+        inside, beside = (
+            (Slab(quantity="ratio", low=one.low, high=one.high),) for one in (self.space, self.sham)
+        )
+        return dict(zip(FRESH, ((), inside, beside), strict=True))
+
+
+def refined(data: RegimeData) -> Refined:
+    """Return the refined space of a regime, from half of its population.
+
+    Raises:
+        ValueError: The drop has no valley in the ratio; there is nothing to refine around.
+    """
+    first, _ = halves(data.stratified, seed=data.config.seed)
+    space = refine(first, data.setting())
+    return Refined(space=space, sham=placebo(first, space, seed=data.config.seed))
+
+
+def fresh_wishes(session: Session, level: float, found: Refined) -> list[Wish]:
+    """Return the training of fresh draws from base, refined and placebo space."""
+    members = [
+        member
+        for name, slabs in found.slabs().items()
+        for member in _drawn(session, level, name, session.config.search.fresh, slabs)
+    ]
+    return [Wish(member=m, epochs=session.config.protocol.epochs) for m in members]
+
+
+def _drawn(
+    session: Session, level: float, name: str, num: int, slabs: tuple[Slab, ...]
+) -> list[Member]:
+    if num == 0:
+        return []
+    sampler = session.config.population.stratified_sampler
+    origin = origin_of(session.scene, level, name, sampler=sampler, num=num, slabs=slabs)
+    return plain(session.scene, session.directory, origin)
+
+
+def search(session: Session, level: float, found: Refined | None) -> list[Row]:
+    """Search refined and base space at equal cost, train the finalists and their rivals in full.
+
+    Where there is no refined space the base space alone is searched.
+
+    Successive halving: candidates without training, by validation loss; the best of them trained
+    shortly, by validation accuracy; the best of those for the full length, with every seed.
+
+    Returns:
+        All rows.
+    """
+    spaces: dict[str, tuple[Slab, ...]] = {SEARCHED[1]: ()}
+    if found is not None:
+        spaces = {SEARCHED[0]: found.slabs()[FRESH[1]], **spaces}
+    rows: list[Row] = []
+    finalists: list[Member] = []
+    for name, own in spaces.items():
+        seen, best = _halving(session, _drawn(session, level, name, _candidates(session), own))
+        rows += seen
+        finalists += best
+    contest = [*finalists, *rivals(session, level)]
+    settings = session.config.search
+    wishes = [
+        Wish(member=member, epochs=settings.epochs, replicate=seed)
+        for seed in range(settings.seeds)
+        for member in contest
+    ]
+    return [*rows, *session.run(wishes)]
+
+
+def _candidates(session: Session) -> int:
+    return session.config.search.candidates
+
+
+def _halving(session: Session, members: Sequence[Member]) -> tuple[list[Row], list[Member]]:
+    """Return the rows of two rungs, and the members that go on to the third."""
+    settings = session.config.search
+    screened = session.run([Wish(member=m) for m in members])
+    losses = [row["val_loss"] for row in screened]
+    kept = [members[i] for i in np.argsort(losses, kind="stable")[: settings.trained]]
+    trained = session.run([Wish(member=m, epochs=session.config.protocol.epochs) for m in kept])
+    errors = [-row["val_accuracy"] for row in trained]
+    best = [kept[i] for i in np.argsort(errors, kind="stable")[: settings.finalists]]
+    return [*screened, *trained], best
+
+
+def rivals(session: Session, level: float) -> list[Member]:
+    """Return the subnetworks that pruning by L1 norm gives at a regime, one a scope."""
+    scene = session.scene
+    scores = score(scene.graph, "l1")
+    found: list[Member] = []
+    for name, scope in RIVALS.items():
+        allocation = allocate(
+            scene.graph,
+            scores,
+            budget=Budget(macs=level),
+            scope=scope,
+            floor=scene.config.space.floor,
+            tolerance=0.02,  # equal shares of narrow groups move in coarse steps
+            costs=scene.terrain.costs,
+        )
+        common = {"regime": level, "space": name, "sampler": "L1"}
+        found += scene.describe(allocation.widths[None], common)
+    return found
+
+
+def contest(data: RegimeData) -> dict[str, list[Row]]:
+    """Return the rows of the full trainings by method, the subnetwork found first; {} if none.
+
+    The subnetwork found is the finalist of the refined space with the best mean validation
+    accuracy; the best of the base space is a rival, or the one found where nothing was refined.
+    """
+    epochs = data.config.search.epochs
+    found: dict[str, list[Row]] = {}
+    for name in (*SEARCHED, *RIVALS):
+        rows = choose(data.rows, space=name, epochs=epochs)
+        by_subnet: dict[str, list[Row]] = {}
+        for row in rows:
+            by_subnet.setdefault(row["subnet"], []).append(row)
+        complete = [own for own in by_subnet.values() if len(own) == data.config.search.seeds]
+        if complete:
+            found[name] = max(complete, key=_mean_val)
+    return found if found.keys() & set(SEARCHED) and len(found) > 1 else {}
+
+
+def _mean_val(rows: Sequence[Row]) -> float:
+    return statistics.fmean(row["val_accuracy"] for row in rows)

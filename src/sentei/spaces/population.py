@@ -1,0 +1,136 @@
+"""A population: the recipes drawn from a space, frozen in a file before any is evaluated."""
+
+# Shapes: N = recipes, G = groups.
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sentei.engine.job import canonical_json
+from sentei.errors import CheckpointError
+from sentei.records import atomic_write_text, differences, plain_mapping
+from sentei.spaces.space import Slab, SpaceConfig
+from sentei.spaces.stats_base import FloatArray, IntArray
+
+VERSION = 1
+
+
+def subnet_id(widths_G: IntArray) -> str:
+    """Return the identity of a recipe: SHA-256 of its integer widths, 16 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(widths_G.tolist()).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a population comes from: all that decides it.
+
+    Attributes:
+        name: Of the space.
+        network: Name of the network.
+        regime: Share of the MACs that is left.
+        config: The space.
+        slabs: What all recipes keep to.
+        sampler: Name of the sampler, which is the measure they are drawn from.
+        seed: Root of the random numbers.
+        num: Number of recipes.
+        strata: Strata of m, or 0.
+    """
+
+    name: str
+    network: str
+    regime: float
+    config: SpaceConfig
+    slabs: tuple[Slab, ...]
+    sampler: str
+    seed: int
+    num: int
+    strata: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return {**asdict(self), "config": self.config.as_json()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Population:
+    """Recipes of one space.
+
+    Attributes:
+        origin: Where they come from.
+        widths: Integers, shape [N, G].
+        weights: Sampling weights, shape [N].
+        strata: Stratum of every recipe, -1 for none, shape [N].
+    """
+
+    origin: Origin
+    widths: IntArray
+    weights: FloatArray
+    strata: IntArray
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+
+def frozen(path: Path, origin: Origin, draw: Callable[[], Population]) -> Population:
+    """Return the population of a file; draw and write it where there is none yet.
+
+    A file is never overwritten, so that what a study evaluates stays what it was, whatever becomes
+    of the code that drew it.
+
+    Args:
+        path: The file.
+        origin: Where the population comes from.
+        draw: Draws it.
+
+    Raises:
+        CheckpointError: The file is damaged, was altered, or holds a population of another origin.
+    """
+    if not path.exists():
+        population = draw()
+        atomic_write_text(path, json.dumps(_document(population)) + "\n")
+        return population
+    found = _read(path)
+    other = differences(found["origin"], plain_mapping(origin.as_json(), "origin"))
+    if other:
+        raise CheckpointError(
+            f"{path} holds another population: {'; '.join(other)}. Give another directory (-o), or "
+            "the settings it was drawn with"
+        )
+    return Population(
+        origin=origin,
+        widths=np.array(found["widths"], np.int64),
+        weights=np.array(found["weights"], np.float64),
+        strata=np.array(found["strata"], np.int64),
+    )
+
+
+def _document(population: Population) -> dict[str, Any]:
+    content = {
+        "version": VERSION,
+        "origin": plain_mapping(population.origin.as_json(), "origin"),
+        "widths": population.widths.tolist(),
+        "weights": population.weights.tolist(),
+        "strata": population.strata.tolist(),
+    }
+    return {**content, "digest": _digest(content)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = {name: value for name, value in found.items() if name != "digest"}
+        is_whole = found["digest"] == _digest(content)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} is no population ({error}); restore it") from error
+    if not is_whole:
+        raise CheckpointError(f"{path} was altered after it was written; restore it")
+    return found
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""Noise, power, proxies and random searches of a regime as a report shows them."""
+
+import dataclasses
+
+import numpy as np
+
+from sentei.report import space_schema as schema
+from sentei.spaces.regime_data import FRESH, STRATIFIED, RegimeData
+from sentei.spaces.simulate import Effect
+from sentei.spaces.stats_base import Observations
+from sentei.spaces.stats_edf import best_of_k_band
+from sentei.spaces.stats_noise import Noise
+from sentei.spaces.stats_optimum import optimal_ratio
+from sentei.spaces.stats_power import optimum_power
+from sentei.spaces.stats_proxy import proxy_check
+from sentei.spaces.subnets import choose
+
+_FACTOR = 1.5  # distance from m* at which effects are stated
+_LOSSES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # points
+_SIMULATIONS = 300
+_KINDS = dict(zip(FRESH, ("base", "refined", "placebo"), strict=True))
+
+
+def noise(data: RegimeData) -> schema.Noise | None:
+    """Return noise and power of a regime; None where no subnetwork was trained twice."""
+    found = data.noise()
+    if found is None:
+        return None
+    powers = _powers(data, found)
+    enough = [loss for loss, power in zip(_LOSSES, powers, strict=True) if power >= 0.8]
+    repeated = data.stratified.averaged().replicates > 1
+    return schema.Noise(
+        reliability=found.reliability,
+        interval=(found.reliability_interval.low, found.reliability_interval.high),
+        structure_sd=found.structure_sd,
+        seed_sd=found.seed_sd,
+        num_replicated=int(repeated.sum()),
+        delta_min=data.config.thresholds.smallest_effect(found),
+        effects=_LOSSES,
+        powers=tuple(powers),
+        test=f"Lind-Mehlum test of an interior optimum at level {data.config.thresholds.alpha:g}, "
+        f"drop lost at {_FACTOR:g} m*",
+        least_effect=min(enough, default=None),
+    )
+
+
+def _powers(data: RegimeData, found: Noise) -> list[float]:
+    """Return the chance of each loss to be found by this population, with the optimum it shows."""
+    observations = data.stratified.averaged().observations(covariates=("std",))
+    optimum = optimal_ratio(
+        observations, bounds=data.bounds, resampling=data.config.resampling
+    ).ratio
+    low, high = data.bounds
+    inside = float(np.clip(optimum, low * 1.1, high / 1.1))
+    simulation = dataclasses.replace(
+        data.config.resampling, draws=_SIMULATIONS, level=1 - data.config.thresholds.alpha
+    )
+    powers = []
+    for loss in _LOSSES:
+        effect = Effect(
+            curvature=loss / np.log(_FACTOR) ** 2,
+            optimum=inside,
+            structure=found.structure_sd,
+            seed=found.seed_sd,
+        )
+        share = optimum_power(observations, effect, bounds=data.bounds, simulation=simulation)
+        powers.append(share.value)
+    return powers
+
+
+def proxy(data: RegimeData) -> schema.Proxy:
+    """Return the drop before any training beside that after it."""
+    trained = data.stratified.averaged()
+    full: Observations = trained.observations(covariates=("std",))
+    found = proxy_check(trained.one_shot_drop, full, bounds=data.bounds, strata=trained.stratum)
+    return schema.Proxy(
+        name="one shot",
+        regime=data.name,
+        unit="drop before training, norms measured anew, percentage points",
+        values=tuple(trained.one_shot_drop.tolist()),
+        drops=tuple(trained.drop.tolist()),
+        tau=found.agreement.tau,
+        interval=(found.agreement.interval.low, found.agreement.interval.high),
+        level=found.agreement.interval.level,
+        partial_tau=found.partial.tau,
+        recall=found.recall,
+        gate=f"may be used to {found.use}",
+    )
+
+
+def search(data: RegimeData) -> schema.Search | None:
+    """Return the expected best of k of the fresh draws; None where there are none."""
+    curves = []
+    for name, kind in _KINDS.items():
+        measured = data.measured(space=name)
+        if measured is None:
+            continue
+        drops = measured.averaged().drop
+        counts = np.unique(np.geomspace(1, len(drops), 24).astype(int))
+        band = best_of_k_band(drops, counts, resampling=data.config.resampling)
+        curves.append(
+            schema.BestOf(
+                name=name,
+                kind=kind,
+                counts=tuple(counts.tolist()),
+                best=tuple(band.curve.tolist()),
+                low=tuple(band.low.tolist()),
+                high=tuple(band.high.tolist()),
+            )
+        )
+    if not curves:
+        return None
+    return schema.Search(
+        level=data.config.resampling.level,
+        seconds_each=seconds_each(data),
+        curves=tuple(curves),
+    )
+
+
+def seconds_each(data: RegimeData) -> float:
+    """Return the mean seconds that one trained subnetwork took."""
+    rows = choose(data.rows, space=STRATIFIED, epochs=data.config.protocol.epochs)
+    return float(np.mean([sum(row["seconds"].values()) for row in rows]))

@@ -1,0 +1,104 @@
+"""The drop over MACs per parameter as a report shows it: points, fit, optimum, winners, profile."""
+
+# Shapes: N = subnetworks, L = points of a grid.
+
+import math
+
+import numpy as np
+
+from sentei.report import space_schema as schema
+from sentei.spaces.measured import Measured
+from sentei.spaces.regime_data import UNIFORM, RegimeData
+from sentei.spaces.stats_base import Observations, Resampling, generator, resampling_counts
+from sentei.spaces.stats_optimum import optimal_ratio
+from sentei.spaces.stats_regression import curve, resampled_coefficients
+from sentei.spaces.stats_winners import TopShare, winners_band
+
+_GRID = 61  # points at which the fit is drawn
+
+
+def population(data: RegimeData) -> schema.Population:
+    """Return the trained population of a regime over m."""
+    trained = data.stratified.averaged()
+    uniform = data.measured(space=UNIFORM)
+    observations = trained.observations(covariates=("std",))
+    found = optimal_ratio(observations, bounds=data.bounds, resampling=data.config.resampling)
+    return schema.Population(
+        attainable=data.bounds,
+        points=tuple(_points(trained, "stratified")),
+        uniform=None if uniform is None else _points(uniform.averaged(), UNIFORM)[0],
+        fit=_fit(observations, data.bounds, data.config.resampling),
+        optimum=schema.Optimum(
+            ratio=found.ratio,
+            interval=(found.interval.low, found.interval.high),
+            level=found.interval.level,
+            drop=found.drop,
+            at_bound=found.at_bound,
+            method=f"{found.method} in log m with STD, {found.interval.method}",
+        ),
+        winners=_winners(data, trained),
+    )
+
+
+def _points(measured: Measured, space: str) -> list[schema.Point]:
+    names = [measured.subnets[recipe] for recipe in measured.recipe]
+    columns = (measured.ratio, measured.drop, measured.std, measured.params_left)
+    return [
+        schema.Point(subnet=name, space=space, ratio=m, drop=e, std=s, params_left=p)
+        for name, m, e, s, p in zip(names, *(c.tolist() for c in columns), strict=True)
+    ]
+
+
+def _fit(
+    observations: Observations, bounds: tuple[float, float], resampling: Resampling
+) -> schema.Fit:
+    """Return the quadratic in log m with a pointwise bootstrap band, covariates at their means."""
+    fit = curve(observations)
+    logs_L = np.linspace(math.log(bounds[0]), math.log(bounds[1]), _GRID)
+    at_LP = fit.value_weights(logs_L)
+    counts_BN = resampling_counts(
+        len(observations), resampling.draws, rng=generator(resampling.seed, "fit")
+    )
+    weights_N = observations.weights
+    mass_BN = counts_BN if weights_N is None else counts_BN * weights_N
+    draws_BP = resampled_coefficients(fit.problem.columns, observations.drop, mass_BN)
+    tail = (1 - resampling.level) / 2
+    low_L, high_L = np.quantile(draws_BP @ at_LP.T, [tail, 1 - tail], axis=0)
+    return schema.Fit(
+        method=f"quadratic in log m, pairs bootstrap, {100 * resampling.level:g} % pointwise",
+        ratios=tuple(np.exp(logs_L).tolist()),
+        drops=tuple((at_LP @ fit.problem.coefficients(observations.drop)).tolist()),
+        low=tuple(low_L.tolist()),
+        high=tuple(high_L.tolist()),
+    )
+
+
+def _winners(data: RegimeData, trained: Measured) -> schema.Winners:
+    rule = TopShare(q=data.config.thresholds.winners)
+    band = winners_band(trained.ratio, trained.drop, rule=rule, resampling=data.config.resampling)
+    return schema.Winners(
+        rule=f"best {100 * rule.q:g} %",
+        level=band.level,
+        median=band.median,
+        band=(band.low, band.high),
+        null=(band.null_low, band.null_high),
+        p=band.p_value.value,
+    )
+
+
+def profile(data: RegimeData) -> schema.Profile:
+    """Return the keep ratios by depth of the best and the worst tenth of a population."""
+    trained = data.stratified.averaged()
+    order = np.argsort(trained.drop, kind="stable")
+    count = max(1, len(order) // 10)
+    best, worst = trained.keep[order[:count]], trained.keep[order[-count:]]
+    uniform = data.measured(space=UNIFORM)
+    even = trained.keep.mean(axis=0) if uniform is None else uniform.averaged().keep[0]
+    return schema.Profile(
+        rule=f"the {count} best and the {count} worst of {len(order)}",
+        groups=trained.groups,
+        stages=tuple(data.stages[name] for name in trained.groups),
+        winners=tuple(tuple(row) for row in best.tolist()),
+        losers=tuple(tuple(row) for row in worst.tolist()),
+        uniform=tuple(even.tolist()),
+    )

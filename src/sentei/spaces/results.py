@@ -1,0 +1,183 @@
+"""The analysis of a study: all rows in, everything its report shows out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sentei import __version__
+from sentei.records import hardware, utc_now
+from sentei.report import space_schema as schema
+from sentei.spaces import result_edfs, result_power, result_ratio
+from sentei.spaces.config import StudyConfig
+from sentei.spaces.explore import contest
+from sentei.spaces.regime_data import RegimeData
+from sentei.spaces.scene import Scene
+from sentei.spaces.subnets import Row, choose
+from sentei.spaces.verdicts import judge
+
+_UNKNOWN = "unknown: only the abstract was at hand"
+
+
+def regimes_of(scene: Scene, rows: Sequence[Row]) -> list[RegimeData]:
+    """Return the regimes that have a trained population, in the order of the study."""
+    stages = dict(zip(scene.dense, scene.terrain.units.stages, strict=True))
+    found = [
+        RegimeData(
+            config=scene.config,
+            network=scene.network,
+            level=level,
+            bounds=scene.bounds[level],
+            dense=scene.dense,
+            stages=stages,
+            rows=choose(rows, regime=level),
+        )
+        for level in scene.config.regimes
+    ]
+    return [data for data in found if data.measured(space="stratified") is not None]
+
+
+def analyse(scene: Scene, rows: Sequence[Row], dense: Mapping[str, Any]) -> schema.Analysis:
+    """Return the analysis of a study, also of one that is not finished.
+
+    Args:
+        scene: The network.
+        rows: All rows there are, each once.
+        dense: What is known of the dense network.
+    """
+    regimes = regimes_of(scene, rows)
+    contests = {data.level: contest(data) for data in regimes}
+    accuracies = {
+        level: {name: [row["test_accuracy"] for row in own] for name, own in found.items()}
+        for level, found in contests.items()
+    }
+    verdicts, unjudged = (
+        judge(regimes, accuracies, dense_mcb=scene.terrain.dense["mcb"]) if regimes else ((), {})
+    )
+    return schema.Analysis(
+        title=f"Pruning spaces of {scene.network}",
+        about=f"{len(rows)} evaluations in {len(regimes)} regimes; data {scene.config.base.data}. "
+        "Drops are in percentage points of validation accuracy.",
+        created=utc_now(),
+        choices=choices(scene.config),
+        regimes=tuple(_regime(data) for data in regimes),
+        verdicts=verdicts,
+        proxies=tuple(result_power.proxy(data) for data in regimes),
+        contenders=tuple(
+            _contender(scene, name, own, dense)
+            for found in contests.values()
+            for name, own in found.items()
+        ),
+        found=tuple(
+            _found(scene, data, contests[data.level]) for data in regimes if contests[data.level]
+        ),
+        missing=unjudged,
+        provenance=provenance(scene.config, dense),
+    )
+
+
+def _regime(data: RegimeData) -> schema.Regime:
+    return schema.Regime(
+        name=data.name,
+        network=data.network,
+        level=data.level,
+        spaces=result_edfs.space_results(data),
+        population=result_ratio.population(data),
+        profile=result_ratio.profile(data),
+        search=result_power.search(data),
+        noise=result_power.noise(data),
+    )
+
+
+def _contender(
+    scene: Scene, name: str, rows: Sequence[Row], dense: Mapping[str, Any]
+) -> schema.Contender:
+    accuracies = [row["test_accuracy"] for row in rows]
+    mean = sum(accuracies) / len(accuracies)
+    spread = sum((a - mean) ** 2 for a in accuracies) / max(1, len(accuracies) - 1)
+    first = rows[0]
+    return schema.Contender(
+        method=name,
+        source="own run",
+        citation=f"{len(rows)} seeds, the recipe of the study",
+        network=f"{scene.network}, {scene.config.base.data}",
+        base_accuracy=dense["accuracy"],
+        accuracy=mean,
+        deviation=spread**0.5 if len(rows) > 1 else None,
+        drop=100 * (dense["accuracy"] - mean),
+        macs=first["macs"],
+        macs_removed=1 - first["macs_left"],
+        params=first["num_parameters"],
+        ratio=first["ratio"],
+        epochs=first["epochs"],
+    )
+
+
+def _found(scene: Scene, data: RegimeData, found: Mapping[str, Sequence[Row]]) -> schema.Found:
+    name, rows = next(iter(found.items()))
+    first = rows[0]
+    return schema.Found(
+        name=f"found by {name}",
+        regime=data.name,
+        groups=tuple(scene.dense),
+        widths_before=tuple(scene.dense.values()),
+        widths=tuple(first["widths"][group] for group in scene.dense),
+        macs=first["macs"],
+        params=first["num_parameters"],
+        ratio=first["ratio"],
+        accuracy=sum(row["test_accuracy"] for row in rows) / len(rows),
+    )
+
+
+def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
+    """Return every named choice of a study, with what is known of the paper's."""
+    space, population = config.space, config.population
+    sources = {
+        "criterion": (config.protocol.criterion, "any criterion of sentei", _UNKNOWN),
+        "unit of a recipe": (space.unit, "group, layer, block, stage", _UNKNOWN),
+        "residual groups": (space.residual_groups, "prune, keep", _UNKNOWN),
+        "first convolution": (space.first_conv, "prune, keep", _UNKNOWN),
+        "last convolution": (space.last_conv, "prune, keep", _UNKNOWN),
+        "rounding": (space.rounding, "nearest, floor_removed", _UNKNOWN),
+        "least share of a group": (f"{space.floor:g}", "any in [0, 1]", _UNKNOWN),
+        "MACs-to-parameter ratio": (space.ratio, "params, removed, activations", "the words"),
+        "parameters counted": (
+            f"{space.param_scope}, norms {'in' if space.count_bn else 'out'}",
+            "all, conv, conv_no_stem_fc, filters",
+            _UNKNOWN,
+        ),
+        "regimes": (
+            f"{', '.join(f'{t:g}' for t in config.regimes)} of the MACs, ± {config.window:g}",
+            "any levels",
+            "the word",
+        ),
+        "sampler of natural populations": (population.natural_sampler, "any sampler", _UNKNOWN),
+        "sampler of strata": (population.stratified_sampler, "any sampler", _UNKNOWN),
+        "subnetworks of a regime": (
+            f"{population.strata} strata of m by {population.per_stratum}, trained; "
+            f"{population.natural} natural ones, one shot",
+            "any number",
+            _UNKNOWN,
+        ),
+        "epochs": (f"{config.protocol.epochs}", "any number", _UNKNOWN),
+        "weights": (config.protocol.weights, "kept, new", _UNKNOWN),
+        "winners": (f"best {100 * config.thresholds.winners:g} %", "best1, within_eps", _UNKNOWN),
+    }
+    return tuple(
+        schema.Choice(name=name, value=str(value), alternatives=others, paper=paper)
+        for name, (value, others, paper) in sources.items()
+    )
+
+
+def provenance(config: StudyConfig, dense: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the numbers of a study rest on, in words."""
+    machine = hardware()
+    return {
+        "sentei": __version__,
+        "base network": f"{dense['val_accuracy']:.4f} on {dense['val_images']} validation and "
+        f"{dense['accuracy']:.4f} on {dense['test_images']} test images",
+        "SHA-256 of its weights": str(dense["sha256"]),
+        "SHA-256 of the data": str(dense["data_digest"]),
+        "study": json.dumps(config.as_json()),
+        "machine": f"{machine.cpu}, {machine.num_cores} cores",
+        "libraries": ", ".join(f"{k} {v}" for k, v in machine.libraries.items()),
+    }

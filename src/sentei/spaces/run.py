@@ -1,0 +1,100 @@
+"""Run a study of pruning spaces from its populations to its report; what is done is not redone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sentei import engine
+from sentei.engine.study import OnEvent
+from sentei.records import atomic_write_text
+from sentei.report.space_page import write_space_report
+from sentei.report.space_schema import Analysis
+from sentei.spaces.config import StudyConfig
+from sentei.spaces.explore import Refined, fresh_wishes, refined, search
+from sentei.spaces.keep import keep_found
+from sentei.spaces.populate import first_wishes
+from sentei.spaces.results import analyse, regimes_of
+from sentei.spaces.study import ROWS_NAME, Session, open_session
+from sentei.spaces.subnets import Row
+
+PAGE_NAME = "report.html"
+Until = Literal["sample", "evaluate", "refine", "search"]
+"""Parts of a study, in order; the report follows each."""
+
+
+def run_study(
+    config: StudyConfig,
+    directory: Path | str,
+    *,
+    executor: engine.Executor,
+    on_event: OnEvent | None = None,
+    retry_failed: bool = False,
+    until: Until = "search",
+) -> Analysis | None:
+    """Run what has no result yet of a study, write its report, and return the analysis.
+
+    ``directory`` then holds ``study.json``, ``base/`` (the network), ``populations/`` (frozen before
+    anything is evaluated), the store, ``rows.json``, ``report.html`` and ``analysis.json``, and
+    ``found-REGIME/``, the subnetwork that a search found, as an ordinary saved network.
+
+    Args:
+        config: What is studied.
+        directory: Where everything of it is kept.
+        executor: Where its jobs run; results do not depend on it.
+        on_event: Told all that happens to jobs.
+        retry_failed: Run those again that have failed before.
+        until: Where to stop: at the populations, their evaluation, the fresh draws of refined
+            spaces, or the search.
+
+    Returns:
+        The analysis; None after ``sample``.
+
+    Raises:
+        PruningError: Names, files, data or a space are wrong; the message says what to do.
+        KeyboardInterrupt: SIGINT or SIGTERM came; finished jobs are kept.
+    """
+    directory = Path(directory)
+    with open_session(
+        config, directory, executor=executor, on_event=on_event, retry_failed=retry_failed
+    ) as session:
+        wishes = {t: first_wishes(session.scene, directory, t) for t in config.regimes}
+        if until == "sample":
+            return None
+        rows = [row for level in config.regimes for row in session.run(wishes[level])]
+        if until != "evaluate":
+            rows += _explore(session, rows, searches=until == "search")
+        return _publish(session, rows)
+
+
+def _explore(session: Session, rows: Sequence[Row], *, searches: bool) -> list[Row]:
+    """Return the rows of fresh draws, and of the search, in the regimes that have them."""
+    found: list[Row] = []
+    for data in regimes_of(session.scene, rows):
+        if data.level not in session.config.search.regimes:
+            continue
+        try:
+            space: Refined | None = refined(data)
+        except ValueError:
+            space = None  # no valley in the ratio; the verdict on C1 says so
+        if space is not None:
+            found += session.run(fresh_wishes(session, data.level, space))
+        if searches:
+            found += search(session, data.level, space)
+    return found
+
+
+def _publish(session: Session, rows: Sequence[Row]) -> Analysis:
+    unique = list({json.dumps(_identity(row), sort_keys=True): row for row in rows}.values())
+    directory = session.directory
+    atomic_write_text(directory / ROWS_NAME, json.dumps(unique) + "\n")
+    for data in regimes_of(session.scene, unique):
+        keep_found(session, data)
+    analysis = analyse(session.scene, unique, session.dense)
+    write_space_report(directory / PAGE_NAME, analysis)
+    return analysis
+
+
+def _identity(row: Row) -> dict[str, Any]:
+    names = ("regime", "space", "subnet", "stratum", "epochs", "replicate", "weights", "ranking")
+    return {name: row[name] for name in names}

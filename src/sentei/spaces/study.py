@@ -1,0 +1,129 @@
+"""A study of pruning spaces: populations, evaluations, refinement, search, report; resumable."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentei import __version__, engine
+from sentei.engine.study import OnEvent
+from sentei.errors import CheckpointError
+from sentei.methods.base_network import prepare_base
+from sentei.records import atomic_write_text
+from sentei.spaces.config import StudyConfig, study_from_mapping
+from sentei.spaces.scene import Scene
+from sentei.spaces.subnets import Row, Wish, rows_of
+
+CONFIG_NAME = "study.json"
+ROWS_NAME = "rows.json"
+_FREE = ("regimes", "thresholds", "resampling", "search")
+"""Fields that say what is asked of the results; the others decide what every job finds."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """An open study.
+
+    Attributes:
+        config: What is studied.
+        directory: Where everything of it lies.
+        dense: What is known of the dense network: ``accuracy`` (test), ``val_accuracy``, digests.
+        scene: Its network.
+        store: Jobs and results.
+        run: Runs what has no result of some wishes, and returns the rows of all.
+    """
+
+    config: StudyConfig
+    directory: Path
+    dense: Mapping[str, Any]
+    scene: Scene = field(repr=False)
+    store: engine.Store = field(repr=False)
+    run: Callable[[Sequence[Wish]], list[Row]] = field(repr=False)
+
+
+@contextmanager
+def open_session(
+    config: StudyConfig,
+    directory: Path,
+    *,
+    executor: engine.Executor,
+    on_event: OnEvent | None = None,
+    retry_failed: bool = False,
+) -> Iterator[Session]:
+    """Open a study for its one driver: make the base network, or find it as it was.
+
+    Args:
+        config: What is studied.
+        directory: Where everything of it is kept; made if missing.
+        executor: Where its jobs run.
+        on_event: Told all that happens to jobs.
+        retry_failed: Run those again that have failed before.
+
+    Raises:
+        PruningError: Names, files or data are wrong; the directory holds another study, or a
+            process has it open; the message says what to do.
+    """
+    dense = prepare_base(config.base, directory)
+    plain = config.as_json()
+    meta = {
+        "kind": "spaces",
+        "sentei": __version__,
+        "base": dense["sha256"],
+        "data": dense["data_digest"],
+        "config": {name: value for name, value in plain.items() if name not in _FREE},
+    }
+    task = engine.Task(
+        "sentei.spaces.evaluate:make_runner",
+        {
+            "protocol": config.protocol.as_json(),
+            "data": config.base.data,
+            "directory": str(directory.resolve()),
+        },
+    )
+    listen = {} if on_event is None else {"on_event": on_event}
+    with engine.open_store(directory, meta) as store:
+        atomic_write_text(directory / CONFIG_NAME, json.dumps(plain, indent=2) + "\n")
+
+        def run(wishes: Sequence[Wish]) -> list[Row]:
+            jobs = [wish.job for wish in wishes]
+            engine.run_jobs(
+                store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
+            )
+            return rows_of(wishes, store, dense)
+
+        yield Session(
+            config=config,
+            directory=directory,
+            dense=dense,
+            scene=Scene.of(config, directory),
+            store=store,
+            run=run,
+        )
+
+
+def read_config(directory: Path | str) -> StudyConfig:
+    """Return the configuration of the study in ``directory``.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+    """
+    path = Path(directory) / CONFIG_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{directory} holds no study of spaces ({error}); name the directory of one (-o)"
+        ) from error
+    return study_from_mapping(values, origin=str(path))
+
+
+def study_status(directory: Path | str) -> engine.Status:
+    """Return how far a study is, also while another process runs it.
+
+    Raises:
+        CheckpointError: There is none in ``directory``.
+    """
+    with engine.read_store(directory) as store:
+        return engine.status(store)

@@ -1,0 +1,94 @@
+"""Subnetworks on their way through a study: members of populations, jobs, rows of results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentei.engine import Job, Store
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One recipe of a population.
+
+    Attributes:
+        facts: What is known of it before any evaluation, JSON values: ``subnet``, ``network``,
+            ``regime``, ``space``, ``sampler``, ``stratum``, ``weight``, ``widths`` by group name,
+            ``macs_left``, ``params_left``, ``ratio``, ``std``, ``mean``, ``stage_means``.
+    """
+
+    facts: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """One evaluation of a member that a study wants.
+
+    Attributes:
+        member: The recipe.
+        epochs: Epochs of training after pruning, >= 0.
+        replicate: Number of the repetition, >= 0.
+        weights: ``"kept"`` or ``"new"``.
+        ranking: ``"criterion"`` or ``"random"``.
+    """
+
+    member: Member
+    epochs: int = 0
+    replicate: int = 0
+    weights: str = "kept"
+    ranking: str = "criterion"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Fields of the evaluator's job; recipes of equal widths share it."""
+        return {
+            "widths": dict(self.member.facts["widths"]),
+            "epochs": self.epochs,
+            "replicate": self.replicate,
+            "weights": self.weights,
+            "ranking": self.ranking,
+        }
+
+    @property
+    def job(self) -> Job:
+        """The job of this evaluation."""
+        facts = self.member.facts
+        return Job(self.spec, label=f"{facts['regime']:g} {facts['space']}")
+
+
+def rows_of(wishes: Iterable[Wish], store: Store, dense: Mapping[str, float]) -> list[Row]:
+    """Return one row for each wish that has a result, in their order.
+
+    Args:
+        wishes: What the study wants.
+        store: Holds the results.
+        dense: ``val_accuracy`` and ``accuracy`` (on test) of the dense network, in [0, 1].
+
+    Returns:
+        Rows: the facts, the specification, the result of the job, and ``drop`` and ``test_drop``
+        in percentage points (that of test None where test was not read).
+    """
+    results = store.results()
+    # A population may hold a recipe twice: it then counts once.
+    unique = {(wish.member.facts["space"], wish.job.key): wish for wish in wishes}
+    return [
+        _row(wish, results[key].value, dense) for (_, key), wish in unique.items() if key in results
+    ]
+
+
+def _row(wish: Wish, result: Row, dense: Mapping[str, float]) -> Row:
+    test = result["test_accuracy"]
+    return {
+        **wish.member.facts,
+        **wish.spec,
+        **result,
+        "drop": 100 * (dense["val_accuracy"] - result["val_accuracy"]),
+        "test_drop": None if test is None else 100 * (dense["accuracy"] - test),
+    }
+
+
+def choose(rows: Sequence[Row], **wanted: Any) -> list[Row]:  # noqa: ANN401 - JSON values
+    """Return the rows whose fields have the wanted values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
