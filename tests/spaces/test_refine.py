@@ -8,6 +8,7 @@ import pytest
 
 from sentei.spaces.conjectures import Setting, Thresholds
 from sentei.spaces.refine import Refinement, halves, placebo, refine, winners_slabs
+from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import Resampling
 from sentei.spaces.stats_winners import TopShare
 from tests.support.populations import BOUNDS, KAPPA, measured
@@ -28,6 +29,10 @@ def test_the_edge_of_the_slab_loses_the_smallest_effect() -> None:
     assert found.loss == pytest.approx(0.08)
     # Strata are uniform in log m: .4 of the whole range.
     assert found.mass == pytest.approx(0.4 / math.log(BOUNDS[1] / BOUNDS[0]), abs=0.03)
+
+
+def test_a_refinement_constrains_the_ratio() -> None:
+    assert QUARTER.slab == Slab(quantity="ratio", low=0.9, high=1.1)
 
 
 def test_the_slab_is_not_smaller_than_the_interval() -> None:
@@ -106,6 +111,7 @@ def test_only_statistics_whose_winners_are_close_give_slabs() -> None:
     found = winners_slabs(caused, SETTING, rule=TopShare(), quantities=("std", "mean", "stage:one"))
 
     assert [one.quantity for one in found] == ["std"]
+    assert found[0].slab == Slab(quantity="std", low=found[0].low, high=found[0].high)
     assert found[0].low <= 0.1 <= found[0].high
     assert found[0].high - found[0].low < found[0].null_high - found[0].null_low
     with pytest.raises(

@@ -11,6 +11,7 @@ import numpy as np
 
 from sentei.spaces.conjectures.base import Setting
 from sentei.spaces.measured import Measured
+from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import FloatArray, generator
 from sentei.spaces.stats_optimum import extra_drop, optimal_ratio
 from sentei.spaces.stats_winners import WinnerRule, winners_band
@@ -35,6 +36,11 @@ class Refinement:
     factor: float
     loss: float
     mass: float
+
+    @property
+    def slab(self) -> Slab:
+        """The constraint for a sampler."""
+        return Slab(quantity="ratio", low=self.low, high=self.high)
 
 
 def refine(measured: Measured, setting: Setting) -> Refinement:
@@ -157,6 +163,11 @@ class WinnersSlab:
     null_low: float
     null_high: float
     p: float
+
+    @property
+    def slab(self) -> Slab:
+        """The constraint for a sampler; an edge that rounding took below 0 is 0."""
+        return Slab(quantity=self.quantity, low=max(0.0, self.low), high=max(0.0, self.high))
 
 
 def winners_slabs(
