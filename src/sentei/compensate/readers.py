@@ -1,4 +1,4 @@
-"""Layers that read removed channels and whose weights can make up for them.
+"""Layers that read removed channels, whose weights can make up for them, and layers that make channels.
 
 Shapes: P = positions of the channels in what a layer reads; O = outputs of the layer.
 """
@@ -104,7 +104,7 @@ def readers(plan: Plan) -> tuple[Reader, ...]:
         plan: Of a graph with the calls of evaluation mode.
     """
     recording = plan.graph.recording
-    uses = Counter(value for call in recording.calls for value in set(call.tensors))
+    uses = _uses(recording)
     found = []
     for point in contributions.readers(plan.graph).values():
         call = recording.calls[point.call]
@@ -124,6 +124,38 @@ def readers(plan: Plan) -> tuple[Reader, ...]:
                 )
             )
     return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Maker:
+    """A convolution or linear layer that makes channels.
+
+    Attributes:
+        weight: Name of its weight, outputs first; no other call uses it.
+        bias: Name of its bias, "" if it has none of its own.
+        norm: The batch norm right behind it, or None.
+    """
+
+    weight: str
+    bias: str
+    norm: NormBehind | None
+
+
+def makers(graph: Graph) -> tuple[Maker, ...]:
+    """Return the layers whose outputs channels own, but those whose weight is not theirs alone."""
+    recording = graph.recording
+    uses = _uses(recording)
+    found = []
+    for call in recording.calls:
+        weight = _own(recording, uses, call, 1) if call.function in _LAYERS else ""
+        if weight in graph.layouts and graph.layouts[weight].dims[0] is not None:
+            bias, norm = _own(recording, uses, call, 2), _norm_behind(recording, uses, call)
+            found.append(Maker(weight=weight, bias=bias, norm=norm))
+    return tuple(found)
+
+
+def _uses(recording: Recording) -> Counter[int]:
+    return Counter(value for call in recording.calls for value in set(call.tensors))
 
 
 def _own(
