@@ -84,7 +84,7 @@ def stratify(
     low, high = terrain.attainable(quantity, macs=macs[0] if macs else None)
     own = [slab for slab in slabs if slab.quantity == quantity]
     low, high = max([low, *(s.low for s in own)]), min([high, *(s.high for s in own)])
-    if not 0 < low < high:
+    if not 1e-6 * high < low < high:
         raise SpaceError(
             f"space {terrain.config.name!r}: {quantity} goes from {low:.4g} to {high:.4g}; strata "
             "need a range above 0, choose another quantity or wider slabs"

@@ -155,8 +155,12 @@ class Terrain:
         """Return the region of real widths that slabs cut out.
 
         Raises:
-            SpaceError: A slab is of a stage that the network does not have.
+            SpaceError: A slab is of a stage that the network does not have, or there is no slab.
         """
+        if not slabs:
+            raise SpaceError(
+                f"space {self.config.name!r} has no slab; give one, such as regime(0.5)"
+            )
         sides = [(number, *side) for number, slab in enumerate(slabs) for side in self._sides(slab)]
         return Region.of(self.forms, sides)
 

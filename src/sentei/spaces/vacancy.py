@@ -21,10 +21,12 @@ def explain(terrain: Terrain, slabs: Sequence[Slab]) -> str:
     near = ", ".join(f"{name} {values[name][0]:.4g}" for name in _names(slabs))
     if gap < _TOUCHES:
         return (
-            f"real widths meet {_listed(slabs)}, but whole channels come no nearer than {near}; "
-            "widen the narrowest slab"
+            f"real widths meet {_listed(slabs)}, rounded to channels they have {near}; widen the "
+            "narrowest slab, raise attempts, or use sampler 'hit-and-run'"
         )
-    return f"{_listed(conflict(terrain, slabs))} cannot hold together; nearest feasible: {near}"
+    guilty = conflict(terrain, slabs)
+    together = " together" if len(guilty) > 1 else ""
+    return f"no recipe has {_listed(guilty)}{together}; nearest: {near}"
 
 
 def is_empty(terrain: Terrain, slabs: Sequence[Slab]) -> bool:

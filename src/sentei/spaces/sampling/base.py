@@ -37,10 +37,18 @@ class Sampler(ABC):
 
     Attributes:
         measure: The distribution it draws from, in words.
+
+    Raises:
+        ValueError: A number of something is below 1.
     """
 
     measure: ClassVar[str]
     attempts: int = 100
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name}={value}; expected at least 1")
 
     @abstractmethod
     def prepare(self, terrain: Terrain, slabs: Sequence[Slab]) -> Draw:

@@ -39,6 +39,7 @@ class Bisection(Sampler):
     alpha: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.alpha is not None and not self.alpha > 0:
             raise ValueError(f"alpha={self.alpha}; expected a concentration above 0, or None")
 

@@ -47,6 +47,7 @@ class Exact(Sampler):
     most_cells: int = 16_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.most_cells < 100:
             raise ValueError(f"most_cells={self.most_cells}; expected at least 100")
 

@@ -42,20 +42,12 @@ class HitAndRun(Sampler):
         burn: Steps before a recipe may be taken, times the number of units, >= 1.
         thin: Steps between two tries, times the number of units, >= 1.
         tries: How often a walk may end inside before it is repaired, >= 1.
-
-    Raises:
-        ValueError: A field is out of range.
     """
 
     measure: ClassVar[str] = "uniform over widths inside the slabs"
     burn: int = 60
     thin: int = 4
     tries: int = 12
-
-    def __post_init__(self) -> None:
-        for name in ("burn", "thin", "tries"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; expected at least 1")
 
     def prepare(self, terrain: Terrain, slabs: Sequence[Slab]) -> Draw:
         """Return what walks.

@@ -35,6 +35,7 @@ class Rejection(Sampler):
     largest: float = 0.6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.largest <= 1:
             raise ValueError(f"largest={self.largest}; expected a pruning ratio in (0, 1]")
 

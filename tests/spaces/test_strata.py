@@ -1,0 +1,61 @@
+"""Strata: recipes everywhere in the attainable range, and weights that give the space back."""
+
+import numpy as np
+import pytest
+
+from sentei.errors import SpaceError
+from sentei.spaces.sampling.exact import Exact
+from sentei.spaces.sampling.hit_and_run import HitAndRun
+from sentei.spaces.space import Slab, regime
+from sentei.spaces.strata import Stratification, sample_strata, stratify
+from tests.support.terrains import basic_resnet, terrain_of
+
+
+def test_strata_have_equal_factors_over_what_is_attainable() -> None:
+    terrain = basic_resnet("resnet20")
+
+    edges = stratify(terrain, [regime(0.5)], num=5).edges
+
+    low, high = terrain.attainable("ratio", macs=0.5)
+    np.testing.assert_allclose(edges, [low * (high / low) ** (i / 5) for i in range(6)], rtol=1e-9)
+
+
+def test_a_slab_of_the_quantity_cuts_the_strata() -> None:
+    slabs = [regime(0.5), Slab(quantity="ratio", low=0.8, high=1.25)]
+
+    assert stratify(basic_resnet("resnet20"), slabs, num=2).edges == pytest.approx((0.8, 1.0, 1.25))
+
+
+def test_every_stratum_holds_as_many_recipes_and_weights_give_the_space_back() -> None:
+    terrain, slabs = basic_resnet("resnet20"), [regime(0.5)]
+    strata = stratify(terrain, slabs, num=4)
+
+    found = sample_strata(HitAndRun(), terrain, slabs, stratification=strata, num_each=10, seed=0)
+
+    ratio_N = terrain.quantities(found.widths)["ratio"]
+    np.testing.assert_array_equal(np.searchsorted(strata.edges, ratio_N) - 1, found.strata)
+    assert np.bincount(found.strata).tolist() == [10] * 4
+    natural = terrain.quantities(Exact().sample(terrain, slabs, num=4000, seed=1))["ratio"]
+    shares = np.histogram(natural, strata.edges)[0] / 4000
+    np.testing.assert_allclose(found.shares, shares, atol=0.08)
+    assert found.weights.mean() == pytest.approx(1)
+    # The mean of a statistic over the space, from a population in which 3 of 4 are unusual.
+    assert np.average(ratio_N, weights=found.weights) == pytest.approx(natural.mean(), abs=0.05)
+    assert abs(ratio_N.mean() - natural.mean()) > 0.2
+
+
+def test_a_range_that_begins_at_zero_is_refused() -> None:
+    """A stage may stay whole at half the MACs."""
+    with pytest.raises(
+        SpaceError, match=r"stage:8x8 goes from .* to 0.\d+; strata need a range above"
+    ):
+        stratify(terrain_of("resnet20"), [regime(0.5)], quantity="stage:8x8")
+
+
+def test_strata_are_refused_where_there_are_none() -> None:
+    with pytest.raises(ValueError, match="0 strata; expected at least 1"):
+        stratify(basic_resnet("resnet20"), [regime(0.5)], num=0)
+    with pytest.raises(
+        ValueError, match=r"strata of ratio have edges \(1.0, 1.0\); expected two or"
+    ):
+        Stratification(quantity="ratio", edges=(1.0, 1.0))
