@@ -289,6 +289,11 @@ def chosen_lowest(sizes_C: FloatArray, chosen_C: BoolArray) -> FloatArray:
     return scores
 
 
+def cubic_growth(done: float) -> float:
+    """Return :math:`1 - (1 - t)^3` of the share t >= 0 of a growth that is done, 1 from t = 1 on."""
+    return 1 - (1 - min(1.0, done)) ** 3
+
+
 def check_at_least(owner: object, name: str, lowest: float, *, strict: bool = False) -> None:
     """Refuse a field below a bound.
 

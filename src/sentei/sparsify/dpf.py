@@ -16,11 +16,13 @@ from sentei.sparsify.base import (
     check_at_least,
     check_criterion,
     chosen_lowest,
+    cubic_growth,
     lowest_of_each,
     num_chosen,
     weight_scores,
 )
 from sentei.sparsify.channels import Selection, evidence_of
+from sentei.sparsify.dense import DenseWeights
 from sentei.sparsify.wiring import filter_slices
 
 
@@ -74,7 +76,7 @@ class DPF(Sparsifier):
 
     def share(self, step: int, num_steps: int) -> float:
         """Return the share of the target that is masked after a number of steps."""
-        return 1 - (1 - min(1.0, step / (self.growth * num_steps))) ** 3
+        return cubic_growth(step / (self.growth * num_steps))
 
     def start(self, setting: Setting) -> SparseHook:
         """Return the hook."""
@@ -88,29 +90,19 @@ class _DPFHook(SparseHook):
 
     def on_start(self, model: nn.Module) -> None:
         evidence = evidence_of(self.setting.graph, model)
-        self.filters = Selection(evidence, filter_slices(evidence))
+        self.dense = DenseWeights(Selection(evidence, filter_slices(evidence)))
         counts = num_chosen(self.setting, self.method.criterion, model, scope=self.method.scope)
-        self.kept |= {"counts": torch.from_numpy(counts)}
-        self.kept |= {"masked": torch.zeros_like(self.filters.counts, dtype=torch.bool)}
-        self.kept |= {f"dense:{n}": p.detach().clone() for n, p in self._parameters()}
+        self.kept |= {"counts": torch.from_numpy(counts), **self.dense.kept}
 
-    def _parameters(self) -> list[tuple[str, torch.Tensor]]:
-        return list(self.filters.parameters.items())
-
-    @torch.no_grad()
     def after_backward(self, _model: nn.Module) -> None:
-        # The gradient is that of the masked weights; the optimizer is to move the dense ones.
-        for name, parameter in self._parameters():
-            parameter.copy_(self.kept[f"dense:{name}"])
+        self.dense.restore()
 
-    @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
         self.count_step()
-        for name, parameter in self._parameters():
-            self.kept[f"dense:{name}"].copy_(parameter)
+        self.dense.remember()
         if self.step % self.method.every == 0 or self.step == self.setting.num_steps:
             self._choose(model)
-        self.filters.scale_((~self.kept["masked"]).to(self.filters.counts.dtype))
+        self.dense.mask()
 
     def _choose(self, model: nn.Module) -> None:
         """Make the mask anew, by the dense weights that the model holds."""
@@ -118,7 +110,7 @@ class _DPFHook(SparseHook):
         share = self.method.share(self.step, self.setting.num_steps)
         counts = np.rint(share * self.kept["counts"].numpy()).astype(np.int64)
         scores = weight_scores(graph, self.method.criterion, model)
-        self.kept["masked"].copy_(torch.from_numpy(lowest_of_each(graph, scores, counts)))
+        self.dense.choose(lowest_of_each(graph, scores, counts))
 
     def scores(self, model: nn.Module) -> FloatArray:
         sizes = weight_scores(self.setting.graph, self.method.criterion, model)
