@@ -19,6 +19,7 @@ from sentei.criteria import CRITERIA, Scores, score
 from sentei.criteria.random import Random
 from sentei.data import DataSplits, Split, calibration_batches
 from sentei.engine.job import Report, Run
+from sentei.errors import ConfigError
 from sentei.graph import Graph, trace
 from sentei.index.atoms import IntArray
 from sentei.methods.base_network import BASE_FOLDER
@@ -28,6 +29,7 @@ from sentei.pipeline.splits import load_splits
 from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
 from sentei.seeding import derive_seed
 from sentei.spaces.protocol import Protocol, SubnetJob
+from sentei.spaces.supernet import load_supernet
 from sentei.surgery import apply
 from sentei.surgery.checkpoint import load_pretrained
 from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
@@ -47,7 +49,7 @@ def make_runner(context: Mapping[str, Any]) -> Run:
     Args:
         context: ``protocol``, as :meth:`Protocol.as_json` gives it; ``data``, as
             :func:`sentei.data.load_data` takes it; and ``directory``, in which ``base/`` holds
-            the trained network.
+            the trained network, and ``supernet/`` perhaps shared weights.
 
     Returns:
         A function of a specification, the fields of :class:`SubnetJob`, and a report.
@@ -61,7 +63,8 @@ def make_runner(context: Mapping[str, Any]) -> Run:
         seed=protocol.split_seed,
         counts={part: getattr(protocol, f"{part}_images") for part in ("train", "val", "test")},
     )
-    return Evaluator(protocol=protocol, model=model, data=data).run
+    shared = load_supernet(model, Path(context["directory"]))
+    return Evaluator(protocol=protocol, model=model, data=data, shared=shared).run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,11 +75,13 @@ class Evaluator:
         protocol: How.
         model: The trained network, in evaluation mode, on the CPU; not changed.
         data: Training reads train, scores are of val, test is read once at the end if at all.
+        shared: The network with the weights of a supernet, for jobs that want them.
     """
 
     protocol: Protocol
     model: nn.Module = field(repr=False)
     data: DataSplits
+    shared: nn.Module | None = field(default=None, repr=False)
 
     def run(self, spec: Mapping[str, Any], report: Report) -> dict[str, Any]:
         """Return the row of one job; on the CPU equal jobs have equal rows, times apart.
@@ -136,14 +141,24 @@ class Evaluator:
     def subnetwork(self, job: SubnetJob, widths_G: IntArray) -> nn.Module:
         """Return a new network of these widths, before batch norms are measured anew."""
         root = self.protocol.root(job)
-        scores = self._scores
+        scores = self.scores
         if job.ranking == "random":
             scores = score(self.graph, Random(seed=derive_seed(root, "ranking")))
-        small = apply(plan_widths(self.graph, scores, widths_G), self.model)
+        source = self._shared if job.supernet else self.model
+        small = apply(plan_widths(self.graph, scores, widths_G), source)
         if job.weights == "new":
             reset_parameters(small, seed=derive_seed(root, "weights"))
         use_fast_format(small)
         return small
+
+    @property
+    def _shared(self) -> nn.Module:
+        if self.shared is None:
+            raise ConfigError(
+                "this job wants the weights of a supernet and the study has none; train one "
+                "(sentei.spaces.supernet.train_supernet) and save it, or leave supernet out"
+            )
+        return self.shared
 
     @cached_property
     def graph(self) -> Graph:
@@ -156,7 +171,8 @@ class Evaluator:
         return CostModel.of(self.graph)
 
     @cached_property
-    def _scores(self) -> Scores:
+    def scores(self) -> Scores:
+        """Scores of the trained network by the protocol's criterion."""
         protocol = self.protocol
         batches = calibration_batches(
             self.data,

@@ -152,6 +152,7 @@ class SubnetJob:
         weights: Weights that stay (``"kept"``), or new ones.
         ranking: Which channels stay: those of the highest scores, or random ones.
         test: Read the test images at the end; None does where there was training.
+        supernet: Start from the shared weights of the study's supernet, not from the base network.
 
     Raises:
         ConfigError: A field is out of its range; the message names it.
@@ -163,6 +164,7 @@ class SubnetJob:
     weights: Weights = "kept"
     ranking: Order = "criterion"
     test: bool | None = None
+    supernet: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "replicate"):
@@ -170,6 +172,11 @@ class SubnetJob:
                 raise ConfigError(f"{name} of a job is {getattr(self, name)}; give at least 0")
         for name in ("weights", "ranking"):
             _check_choice(f"{name} of a job", getattr(self, name), _CHOICES[name])
+        if self.supernet and (self.weights, self.ranking) != ("kept", "criterion"):
+            raise ConfigError(
+                f"a job of a supernet has weights={self.weights!r} and ranking={self.ranking!r}; "
+                "its subnetworks are those of weights='kept' and ranking='criterion' alone"
+            )
 
     @property
     def tests(self) -> bool:
