@@ -46,6 +46,7 @@ def quick(**changes: Any) -> StudyConfig:  # noqa: ANN401 - of any table
         "protocol": {"epochs": 1, "recalibration_images": 64, "calibration_images": 64},
         "population": {"strata": 4, "per_stratum": 4, "natural": 6, "replicated": 0.25},
         "resampling": {"draws": 50},
+        "supernet": {"epochs": 1},
         "search": {"regimes": [0.5], "fresh": 4, "candidates": 4, "trained": 2, "epochs": 2},
         **changes,
     }
@@ -74,7 +75,7 @@ def test_every_population_is_evaluated_as_the_study_asks(finished: tuple[Path, A
     directory, _ = finished
     rows = rows_in(directory)
 
-    trained = of_space(rows, "stratified")
+    trained = [row for row in of_space(rows, "stratified") if not row["supernet"]]
     # 16 recipes (equal ones count once), a quarter of them three times.
     subnets = {row["subnet"] for row in trained}
     assert 8 < len(subnets) <= 16
@@ -83,6 +84,25 @@ def test_every_population_is_evaluated_as_the_study_asks(finished: tuple[Path, A
     assert all(0.48 <= row["macs_left"] <= 0.52 for row in trained)
     assert {row["epochs"] for row in of_space(rows, "natural")} == {0}
     assert len(of_space(rows, "uniform")) == 3
+
+
+def test_the_supernet_judges_every_trained_recipe(finished: tuple[Path, Analysis]) -> None:
+    directory, analysis = finished
+    trained = [row for row in of_space(rows_in(directory), "stratified") if row["epochs"] == 1]
+    shared = [row for row in of_space(rows_in(directory), "stratified") if row["supernet"]]
+
+    assert {row["subnet"] for row in shared} == {row["subnet"] for row in trained}
+    assert {row["epochs"] for row in shared} == {0}
+    assert [proxy.name for proxy in analysis.proxies] == ["one shot", "supernet"]
+    alone = {row["subnet"]: row["one_shot"] for row in trained}
+    assert any(row["one_shot"] != alone[row["subnet"]] for row in shared)
+
+
+def test_another_supernet_is_refused(tmp_path: Path) -> None:
+    run_study(quick(), tmp_path, executor=SERIAL, until="sample")
+
+    with pytest.raises(CheckpointError, match="holds another supernet: epochs"):
+        run_study(quick(supernet={"epochs": 2}), tmp_path, executor=SERIAL)
 
 
 def test_rows_count_the_costs_of_the_network_that_was_cut(finished: tuple[Path, Analysis]) -> None:

@@ -99,6 +99,31 @@ class SearchConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SupernetConfig:
+    """One set of weights that all subnetworks share, as a cheap score of the trained ones.
+
+    Args:
+        epochs: Epochs of its training, >= 0; 0 has none.
+        learning_rate: Of that training, > 0.
+        num_random: Random subnetworks taught in every step, beside the smallest, >= 0.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    epochs: int = 0
+    learning_rate: float = 0.02
+    num_random: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "num_random"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 0")
+        if self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; give a number > 0")
+
+
 def _base_space() -> SpaceConfig:
     return SpaceConfig(name="base", slabs=())
 
@@ -117,6 +142,7 @@ class StudyConfig:
         thresholds: What counts, set before the study is evaluated.
         resampling: How bootstraps and permutations draw.
         search: Fresh draws and the search.
+        supernet: Shared weights, as another cheap score.
         seed: Of the populations, >= 0.
 
     Raises:
@@ -132,6 +158,7 @@ class StudyConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     resampling: Resampling = field(default_factory=Resampling)
     search: SearchConfig = field(default_factory=SearchConfig)
+    supernet: SupernetConfig = field(default_factory=SupernetConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -71,13 +71,19 @@ def _drawn(
     return plain(session.scene, session.directory, origin)
 
 
-def search(session: Session, level: float, found: Refined | None) -> list[Row]:
+def search(session: Session, level: float, found: Refined | None, *, screens: bool) -> list[Row]:
     """Search refined and base space at equal cost, train the finalists and their rivals in full.
 
     Where there is no refined space the base space alone is searched.
 
     Successive halving: candidates without training, by validation loss; the best of them trained
     shortly, by validation accuracy; the best of those for the full length, with every seed.
+
+    Args:
+        session: The study.
+        level: Regime.
+        found: Its refined space.
+        screens: The loss without training chooses what is trained; if not, the first drawn are.
 
     Returns:
         All rows.
@@ -88,7 +94,8 @@ def search(session: Session, level: float, found: Refined | None) -> list[Row]:
     rows: list[Row] = []
     finalists: list[Member] = []
     for name, own in spaces.items():
-        seen, best = _halving(session, _drawn(session, level, name, _candidates(session), own))
+        drawn = _drawn(session, level, name, session.config.search.candidates, own)
+        seen, best = _halving(session, drawn, screens=screens)
         rows += seen
         finalists += best
     contest = [*finalists, *rivals(session, level)]
@@ -101,15 +108,14 @@ def search(session: Session, level: float, found: Refined | None) -> list[Row]:
     return [*rows, *session.run(wishes)]
 
 
-def _candidates(session: Session) -> int:
-    return session.config.search.candidates
-
-
-def _halving(session: Session, members: Sequence[Member]) -> tuple[list[Row], list[Member]]:
+def _halving(
+    session: Session, members: Sequence[Member], *, screens: bool
+) -> tuple[list[Row], list[Member]]:
     """Return the rows of two rungs, and the members that go on to the third."""
     settings = session.config.search
+    members = list({member.facts["subnet"]: member for member in members}.values())
     screened = session.run([Wish(member=m) for m in members])
-    losses = [row["val_loss"] for row in screened]
+    losses = [row["val_loss"] if screens else 0.0 for row in screened]
     kept = [members[i] for i in np.argsort(losses, kind="stable")[: settings.trained]]
     trained = session.run([Wish(member=m, epochs=session.config.protocol.epochs) for m in kept])
     errors = [-row["val_accuracy"] for row in trained]

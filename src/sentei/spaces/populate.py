@@ -126,6 +126,8 @@ def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
         for i in repeated
     ]
     wishes += _controls(trained, order[: config.controls].tolist(), epochs)
+    if scene.config.supernet.epochs:
+        wishes += [Wish(member=m, supernet=True) for m in trained]
     wishes += [
         Wish(member=uniform(scene, level), epochs=epochs, replicate=r)
         for r in range(config.replicates)

@@ -5,14 +5,15 @@ import dataclasses
 import numpy as np
 
 from sentei.report import space_schema as schema
+from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import FRESH, STRATIFIED, RegimeData
 from sentei.spaces.simulate import Effect
-from sentei.spaces.stats_base import Observations
+from sentei.spaces.stats_base import FloatArray
 from sentei.spaces.stats_edf import best_of_k_band
 from sentei.spaces.stats_noise import Noise
 from sentei.spaces.stats_optimum import optimal_ratio
 from sentei.spaces.stats_power import optimum_power
-from sentei.spaces.stats_proxy import proxy_check
+from sentei.spaces.stats_proxy import Gate, proxy_check, rank_agreement
 from sentei.spaces.subnets import choose
 
 _FACTOR = 1.5  # distance from m* at which effects are stated
@@ -68,24 +69,56 @@ def _powers(data: RegimeData, found: Noise) -> list[float]:
     return powers
 
 
-def proxy(data: RegimeData) -> schema.Proxy:
-    """Return the drop before any training beside that after it."""
+def proxies(data: RegimeData) -> tuple[schema.Proxy, ...]:
+    """Return the cheap scores there are beside the drop after training: one shot, and supernet."""
     trained = data.stratified.averaged()
-    full: Observations = trained.observations(covariates=("std",))
-    found = proxy_check(trained.one_shot_drop, full, bounds=data.bounds, strata=trained.stratum)
+    found = [
+        _proxy(data, trained, trained.one_shot_drop, "one shot", "drop before training"),
+    ]
+    shared = {
+        row["subnet"]: row["drop"] for row in choose(data.rows, space=STRATIFIED, supernet=True)
+    }
+    names = [trained.subnets[recipe] for recipe in trained.recipe]
+    if shared.keys() >= set(names):
+        drops = np.array([shared[name] for name in names])
+        found.append(_proxy(data, trained, drops, "supernet", "drop with shared weights"))
+    return tuple(found)
+
+
+def _proxy(
+    data: RegimeData, trained: Measured, cheap: FloatArray, name: str, unit: str
+) -> schema.Proxy:
+    full = trained.observations(covariates=("std",))
+    found = proxy_check(cheap, full, bounds=data.bounds, strata=trained.stratum)
     return schema.Proxy(
-        name="one shot",
+        name=name,
         regime=data.name,
-        unit="drop before training, norms measured anew, percentage points",
-        values=tuple(trained.one_shot_drop.tolist()),
+        unit=f"{unit}, norms measured anew, percentage points",
+        values=tuple(cheap.tolist()),
         drops=tuple(trained.drop.tolist()),
         tau=found.agreement.tau,
         interval=(found.agreement.interval.low, found.agreement.interval.high),
         level=found.agreement.interval.level,
         partial_tau=found.partial.tau,
         recall=found.recall,
-        gate=f"may be used to {found.use}",
+        shift=found.shift.factor,
+        shift_interval=(found.shift.interval.low, found.shift.interval.high),
+        gate=_GATES[found.use],
     )
+
+
+_GATES = {
+    "substitute": "may stand in for training",
+    "screen": "may choose what to train",
+    "train": "says too little: train",
+}
+
+
+def may_screen(data: RegimeData) -> bool:
+    """Return whether the drop before training may choose what a search trains, in this regime."""
+    trained = data.stratified.averaged()
+    found = rank_agreement(trained.one_shot_drop, trained.drop, resampling=data.config.resampling)
+    return Gate().use(found) != "train"
 
 
 def search(data: RegimeData) -> schema.Search | None:

@@ -61,7 +61,7 @@ def analyse(scene: Scene, rows: Sequence[Row], dense: Mapping[str, Any]) -> sche
         choices=choices(scene.config),
         regimes=tuple(_regime(data) for data in regimes),
         verdicts=verdicts,
-        proxies=tuple(result_power.proxy(data) for data in regimes),
+        proxies=tuple(one for data in regimes for one in result_power.proxies(data)),
         contenders=tuple(
             _contender(scene, name, own, dense)
             for found in contests.values()

@@ -14,6 +14,7 @@ from sentei.spaces.config import StudyConfig
 from sentei.spaces.explore import Refined, fresh_wishes, refined, search
 from sentei.spaces.keep import keep_found
 from sentei.spaces.populate import first_wishes
+from sentei.spaces.result_power import may_screen
 from sentei.spaces.results import analyse, regimes_of
 from sentei.spaces.study import ROWS_NAME, Session, open_session
 from sentei.spaces.subnets import Row
@@ -80,7 +81,7 @@ def _explore(session: Session, rows: Sequence[Row], *, searches: bool) -> list[R
         if space is not None:
             found += session.run(fresh_wishes(session, data.level, space))
         if searches:
-            found += search(session, data.level, space)
+            found += search(session, data.level, space, screens=may_screen(data))
     return found
 
 
@@ -96,5 +97,15 @@ def _publish(session: Session, rows: Sequence[Row]) -> Analysis:
 
 
 def _identity(row: Row) -> dict[str, Any]:
-    names = ("regime", "space", "subnet", "stratum", "epochs", "replicate", "weights", "ranking")
+    names = (
+        "regime",
+        "space",
+        "subnet",
+        "stratum",
+        "epochs",
+        "replicate",
+        "weights",
+        "ranking",
+        "supernet",
+    )
     return {name: row[name] for name in names}

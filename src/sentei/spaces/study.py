@@ -13,12 +13,13 @@ from sentei.errors import CheckpointError
 from sentei.methods.base_network import prepare_base
 from sentei.records import atomic_write_text
 from sentei.spaces.config import StudyConfig, study_from_mapping
+from sentei.spaces.prepare import prepare_supernet
 from sentei.spaces.scene import Scene
 from sentei.spaces.subnets import Row, Wish, rows_of
 
 CONFIG_NAME = "study.json"
 ROWS_NAME = "rows.json"
-_FREE = ("regimes", "thresholds", "resampling", "search")
+_FREE = ("regimes", "thresholds", "resampling", "search", "supernet")
 """Fields that say what is asked of the results; the others decide what every job finds."""
 
 
@@ -84,6 +85,7 @@ def open_session(
     )
     listen = {} if on_event is None else {"on_event": on_event}
     with engine.open_store(directory, meta) as store:
+        prepare_supernet(config, directory, base=dense["sha256"])
         atomic_write_text(directory / CONFIG_NAME, json.dumps(plain, indent=2) + "\n")
 
         def run(wishes: Sequence[Wish]) -> list[Row]:

@@ -32,6 +32,7 @@ class Wish:
         replicate: Number of the repetition, >= 0.
         weights: ``"kept"`` or ``"new"``.
         ranking: ``"criterion"`` or ``"random"``.
+        supernet: Start from the shared weights of the study.
     """
 
     member: Member
@@ -39,6 +40,7 @@ class Wish:
     replicate: int = 0
     weights: str = "kept"
     ranking: str = "criterion"
+    supernet: bool = False
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class Wish:
             "replicate": self.replicate,
             "weights": self.weights,
             "ranking": self.ranking,
+            **({"supernet": True} if self.supernet else {}),
         }
 
     @property
@@ -83,6 +86,7 @@ def _row(wish: Wish, result: Row, dense: Mapping[str, float]) -> Row:
     return {
         **wish.member.facts,
         **wish.spec,
+        "supernet": wish.supernet,
         **result,
         "drop": 100 * (dense["val_accuracy"] - result["val_accuracy"]),
         "test_drop": None if test is None else 100 * (dense["accuracy"] - test),

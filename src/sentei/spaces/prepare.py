@@ -1,0 +1,70 @@
+"""The supernet of a study: trained once, before jobs want its weights."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from sentei.allocate import Budget
+from sentei.errors import CheckpointError
+from sentei.methods.base_network import load_base
+from sentei.methods.task import Task
+from sentei.records import atomic_write_text, differences
+from sentei.spaces.config import StudyConfig
+from sentei.spaces.evaluate import Evaluator
+from sentei.spaces.supernet import FOLDER, save_supernet, train_supernet
+
+_FACTS_NAME = "settings.json"
+
+
+def prepare_supernet(config: StudyConfig, directory: Path, *, base: str) -> None:
+    """Train the supernet of a study and save it, where the study has one and it is not there yet.
+
+    Args:
+        config: Of the study; ``supernet.epochs`` 0 has none.
+        directory: Of the study.
+        base: SHA-256 of the base network's weights.
+
+    Raises:
+        CheckpointError: The one that is there was trained otherwise.
+        TrainingError: Training fails; the message says why.
+    """
+    if config.supernet.epochs == 0:
+        return
+    wanted = {"base": base, "floor": config.space.floor, **dataclasses.asdict(config.supernet)}
+    path = directory / FOLDER / _FACTS_NAME
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        other = differences(found, wanted)
+        if other:
+            raise CheckpointError(
+                f"{directory / FOLDER} holds another supernet: {'; '.join(other)}. Give the settings "
+                "it was trained with, or another directory (-o)"
+            )
+        return
+    _train(config, directory)
+    atomic_write_text(path, json.dumps(wanted) + "\n")
+
+
+def _train(config: StudyConfig, directory: Path) -> None:
+    model, data = load_base(config.base, directory)
+    evaluator = Evaluator(protocol=config.protocol, model=model, data=data)
+    recipe = config.protocol.recipe(config.supernet.epochs)
+    task = Task(
+        model=model,
+        data=data,
+        budget=Budget(macs=1.0),
+        recipe=dataclasses.replace(recipe, learning_rate=config.supernet.learning_rate),
+        seed=config.seed,
+        batch_size=config.base.batch_size,
+        augment=config.base.augment,
+        device=config.base.device,
+    )
+    shared, _ = train_supernet(
+        task,
+        evaluator.graph,
+        scores=evaluator.scores,
+        floor=config.space.floor,
+        num_random=config.supernet.num_random,
+    )
+    save_supernet(shared, directory)
