@@ -218,16 +218,15 @@ class _Run:
             self._serve()
 
     def _hear(self, kind: str, job: int | None) -> None:
-        if kind == "ready":
-            self._lost_in_a_row = 0
-        else:
+        self._lost_in_a_row = 0
+        if kind != "ready":
             assert job is not None
             self._outcome.results[job] += 1
 
     def _hear_loss(self, worker: _Worker, job: int | None) -> None:
         if job is None:
             self._lost_in_a_row += 1
-            if self._lost_in_a_row >= self._cluster.max_attempts:
+            if self._lost_in_a_row >= max(self._cluster.max_attempts, len(self._workers)):
                 self._outcome.events["aborts"] += 1
                 self._end_driver()
                 return

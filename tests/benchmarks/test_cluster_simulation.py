@@ -78,7 +78,7 @@ def test_a_job_is_given_up_after_so_many_workers() -> None:
 
 
 def test_workers_that_die_in_a_row_before_they_are_ready_end_the_driver() -> None:
-    cluster = Cluster(num_nodes=4, start_s=600.0, node_failures_per_h=2.0, node_return_s=60.0)
+    cluster = Cluster(num_nodes=1, start_s=600.0, node_failures_per_h=6.0, node_return_s=60.0)
     found = simulate(cluster, [60.0] * 100, seed=0)
     assert found.events["aborts"] > 0
     assert found.events["driver starts"] == found.events["aborts"] + 1

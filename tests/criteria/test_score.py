@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -124,9 +124,15 @@ def test_no_images_are_refused() -> None:
         score(plain_graph(), "taylor", batches=[])
 
 
-def test_missing_labels_are_refused() -> None:
-    with pytest.raises(DataError, match="a batch holds images only"):
-        score(plain_graph(), "taylor", batches=[(example(2, 3, 8, 8),)])
+@pytest.mark.parametrize("labels", [(), (None,)])
+def test_missing_labels_are_refused_and_criteria_named_that_need_none(
+    labels: tuple[None, ...],
+) -> None:
+    batch: Any = (example(2, 3, 8, 8), *labels)
+    with pytest.raises(DataError, match=r"images without labels.*score with 'thinet' or 'chip'"):
+        score(plain_graph(), "taylor", batches=[batch])
+
+    assert score(plain_graph(), "thinet", batches=[batch]).by_group
 
 
 def test_criterion_that_watches_needs_batches() -> None:

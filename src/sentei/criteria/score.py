@@ -179,6 +179,7 @@ def _watch(
         for batch in batches:
             num_images += len(batch[0])
             if derivatives.parameters:
+                _check_labels(batch)
                 derivatives.add(batch, partial(_summed_loss, model, loss=loss))
             else:
                 _forward(model, batch)
@@ -220,10 +221,6 @@ def _to_device_of(model: nn.Module, images: Tensor) -> Tensor:
 @torch.enable_grad()
 def _summed_loss(model: nn.Module, batch: Sequence[Tensor], *, loss: Loss | None) -> Tensor:
     """Return the loss added over the images of a batch, a scalar."""
-    if len(batch) < 2:
-        raise DataError(
-            "a batch holds images only; a criterion that needs gradients needs (images, labels)"
-        )
     images, labels = _to_device_of(model, batch[0]), batch[1]
     if loss is None:
         check_batch(images, labels)
@@ -237,6 +234,14 @@ def _summed_loss(model: nn.Module, batch: Sequence[Tensor], *, loss: Loss | None
             f"the loss of a batch is {found}; expected one finite number, the mean over its images"
         )
     return value.sum() * len(images)
+
+
+def _check_labels(batch: Sequence[Tensor]) -> None:
+    if len(batch) < 2 or not isinstance(batch[1], Tensor):
+        raise DataError(
+            "a batch holds images without labels, and this criterion needs gradients; give (images, "
+            "labels), or score with 'thinet' or 'chip', which look at images alone"
+        )
 
 
 @contextmanager

@@ -112,8 +112,8 @@ class Crew(Generic[W]):
         kind = message["kind"]
         if kind == "broken":
             raise broken_task(self._task, message["error"])
+        self._lost_in_a_row = 0
         if kind == "ready":
-            self._lost_in_a_row = 0
             self._idle.append(worker)
             return
         job = self._busy[worker]
@@ -141,7 +141,8 @@ class Crew(Generic[W]):
 
     def _lose_without_job(self, worker: W) -> None:
         self._lost_in_a_row += 1
-        if self._lost_in_a_row >= self._max_attempts:
+        # A machine that is lost takes all its workers with it: that alone ends no study.
+        if self._lost_in_a_row >= max(self._max_attempts, self._size):
             raise EngineError(
                 f"{self._lost_in_a_row} workers in a row ended before they were ready for jobs of "
                 f"{self._task.factory}: the last one, {worker.name}, {worker.fate()}; look at what "
