@@ -52,10 +52,13 @@ class RegimeData:
 
     def measured(self, **wanted: Any) -> Measured | None:  # noqa: ANN401 - JSON values
         """Return the trained rows with these values, or None where there are none."""
+        rows = self._trained(**wanted)
+        return Measured.from_rows(rows, dense=self.dense) if rows else None
+
+    def _trained(self, **wanted: Any) -> list[Row]:  # noqa: ANN401 - JSON values
         protocol = self.config.protocol
         usual = {n: getattr(protocol, n) for n in ("epochs", "weights", "ranking")}
-        rows = choose(self.rows, **{**usual, **wanted})
-        return Measured.from_rows(rows, dense=self.dense) if rows else None
+        return choose(self.rows, **{**usual, **wanted})
 
     @property
     def stratified(self) -> Measured:
@@ -68,6 +71,20 @@ class RegimeData:
         if found is None:
             raise ValueError(f"{self.name}: nothing is trained yet; run the study first")
         return found
+
+    @property
+    def with_uniform(self) -> Measured:
+        """The trained population and the uniform recipe.
+
+        Raises:
+            ValueError: Nothing is trained yet.
+        """
+        rows = {
+            (row["subnet"], row["replicate"]): row
+            for space in (UNIFORM, STRATIFIED)
+            for row in self._trained(space=space)
+        }
+        return Measured.from_rows(list(rows.values()), dense=self.dense)
 
     def noise(self) -> stats_noise.Noise | None:
         """Return the variance components, or None where nothing was repeated."""

@@ -58,7 +58,7 @@ def _tests(
 ) -> Iterator[_Test]:
     for data in regimes:
         setting, trained = data.setting(), data.stratified
-        yield data.name, "C0", partial(spread_matters, trained, setting)
+        yield data.name, "C0", partial(spread_matters, data.with_uniform, setting)
         yield data.name, "C1", partial(optimal_ratio_exists, trained, setting)
         yield data.name, "C3", partial(winners_have_the_ratio, trained, setting)
         yield data.name, "C4", partial(_refinement, data)
