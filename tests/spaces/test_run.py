@@ -230,6 +230,18 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in messages[0]
 
 
+def test_failed_trainings_are_counted_in_the_report_and_stop_nothing(tmp_path: Path) -> None:
+    config = quick(protocol={"epochs": 1, "learning_rate": 1e30, "recalibration_images": 64})
+
+    found = run_study(config, tmp_path, executor=SERIAL, until="evaluate")
+
+    assert found is not None
+    status = study_status(tmp_path)
+    assert status.failed > 8
+    assert f"{status.failed} jobs failed" in found.about
+    assert len(of_space(rows_in(tmp_path), "natural")) == 6
+
+
 def test_an_empty_space_says_what_conflicts(tmp_path: Path) -> None:
     slabs = [{"quantity": "params", "low": 0.0, "high": 0.05}]
 

@@ -36,14 +36,18 @@ def regimes_of(scene: Scene, rows: Sequence[Row]) -> list[RegimeData]:
     return [data for data in found if data.measured(space="stratified") is not None]
 
 
-def analyse(scene: Scene, rows: Sequence[Row], dense: Mapping[str, Any]) -> schema.Analysis:
+def analyse(
+    scene: Scene, rows: Sequence[Row], dense: Mapping[str, Any], *, failed: int = 0
+) -> schema.Analysis:
     """Return the analysis of a study, also of one that is not finished.
 
     Args:
         scene: The network.
         rows: All rows there are, each once.
         dense: What is known of the dense network.
+        failed: Number of jobs that failed.
     """
+    lost = f" {failed} jobs failed: sentei space status says why." if failed else ""
     regimes = regimes_of(scene, rows)
     contests = {data.level: contest(data) for data in regimes}
     accuracies = {
@@ -56,7 +60,7 @@ def analyse(scene: Scene, rows: Sequence[Row], dense: Mapping[str, Any]) -> sche
     return schema.Analysis(
         title=f"Pruning spaces of {scene.network}",
         about=f"{len(rows)} evaluations in {len(regimes)} regimes; data {scene.config.base.data}. "
-        "Drops are in percentage points of validation accuracy.",
+        f"Drops are in percentage points of validation accuracy.{lost}",
         created=utc_now(),
         choices=choices(scene.config),
         regimes=tuple(_regime(data) for data in regimes),

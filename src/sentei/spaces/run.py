@@ -91,7 +91,7 @@ def _publish(session: Session, rows: Sequence[Row]) -> Analysis:
     atomic_write_text(directory / ROWS_NAME, json.dumps(unique) + "\n")
     for data in regimes_of(session.scene, unique):
         keep_found(session, data)
-    analysis = analyse(session.scene, unique, session.dense)
+    analysis = analyse(session.scene, unique, session.dense, failed=len(session.store.failures()))
     write_space_report(directory / PAGE_NAME, analysis)
     return analysis
 
