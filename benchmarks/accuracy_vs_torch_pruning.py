@@ -401,7 +401,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rows",
         nargs="*",
-        default=["l1 global", "l1 local", "l2 local", "l2 cost-aware", "thinet"],
+        default=["l1 global", "l1 local", "l2 local", "l2 cost-aware", "cp-lasso"],
         help="methods, or 'criterion scope' pairs, to run beside the default",
     )
     parser.add_argument("--no-rivals", action="store_true", help="only sentei's; no page")
