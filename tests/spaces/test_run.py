@@ -172,6 +172,25 @@ def test_a_finished_study_is_not_computed_again(finished: tuple[Path, Analysis])
     assert seen == []
 
 
+def test_a_report_of_a_study_in_progress_runs_nothing(tmp_path: Path) -> None:
+    halted: list[bool] = []
+
+    def halt(_event: engine.Event, progress: engine.Progress) -> None:
+        if progress.done == 14 and not halted:
+            halted.append(True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(quick(supernet={"epochs": 0}), tmp_path, executor=SERIAL, on_event=halt)
+    found = run_study(quick(supernet={"epochs": 0}), tmp_path, executor=None)
+
+    assert found is not None
+    assert study_status(tmp_path).done == 14
+    assert len(rows_in(tmp_path)) == 14
+    assert [regime.level for regime in found.regimes] == [0.5]
+    assert found.contenders == ()
+
+
 def test_status_counts_jobs_by_population(finished: tuple[Path, Analysis]) -> None:
     directory, _ = finished
 

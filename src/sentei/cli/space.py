@@ -98,6 +98,17 @@ def status(directory: Path, /) -> Answer:
     return Answer(document=dataclasses.asdict(found), shown=shown_status(found, of="population"))
 
 
+def report(directory: Path, /) -> Answer:
+    """Write the report of what a study has found so far; runs nothing.
+
+    Args:
+        directory: Of the study.
+    """
+    found = spaces.run_study(spaces.read_config(directory), directory, executor=None)
+    assert found is not None
+    return _answer(found, directory)
+
+
 def example() -> Answer:
     """Print a study file with every key, explained."""
     text = Path(__file__).with_name("study.toml").read_text(encoding="utf-8")
@@ -107,7 +118,7 @@ def example() -> Answer:
 def make_space_app() -> App:
     """Return the command with its subcommands."""
     app = App(name="space", help=_HELP, help_format="markdown")
-    for command in (run, resume, status, demo, example):
+    for command in (run, resume, status, report, demo, example):
         app.command(command)
     return app
 
@@ -126,6 +137,10 @@ def _run(config: "StudyConfig", directory: Path, options: RunOptions) -> Answer:
     if found is None:
         text = f"the populations are frozen in {directory / 'populations'}"
         return Answer(document={"directory": str(directory)}, shown=Text(text))
+    return _answer(found, directory)
+
+
+def _answer(found: "Analysis", directory: Path) -> Answer:
     document = {"directory": str(directory), **dataclasses.asdict(found)}
     return Answer(document=document, shown=_shown(found, directory))
 

@@ -113,14 +113,21 @@ def _halving(
 ) -> tuple[list[Row], list[Member]]:
     """Return the rows of two rungs, and the members that go on to the third."""
     settings = session.config.search
-    members = list({member.facts["subnet"]: member for member in members}.values())
     screened = session.run([Wish(member=m) for m in members])
     losses = [row["val_loss"] if screens else 0.0 for row in screened]
-    kept = [members[i] for i in np.argsort(losses, kind="stable")[: settings.trained]]
+    kept = _best(members, screened, losses, settings.trained)
     trained = session.run([Wish(member=m, epochs=session.config.protocol.epochs) for m in kept])
     errors = [-row["val_accuracy"] for row in trained]
-    best = [kept[i] for i in np.argsort(errors, kind="stable")[: settings.finalists]]
-    return [*screened, *trained], best
+    return [*screened, *trained], _best(kept, trained, errors, settings.finalists)
+
+
+def _best(
+    members: Sequence[Member], rows: Sequence[Row], values: Sequence[float], num: int
+) -> list[Member]:
+    """Return the members of the smallest values; those whose job failed have no row."""
+    by_subnet = {member.facts["subnet"]: member for member in members}
+    order = np.argsort(values, kind="stable")[:num]
+    return [by_subnet[rows[i]["subnet"]] for i in order]
 
 
 def rivals(session: Session, level: float) -> list[Member]:

@@ -28,7 +28,7 @@ def run_study(
     config: StudyConfig,
     directory: Path | str,
     *,
-    executor: engine.Executor,
+    executor: engine.Executor | None,
     on_event: OnEvent | None = None,
     retry_failed: bool = False,
     until: Until = "search",
@@ -42,7 +42,8 @@ def run_study(
     Args:
         config: What is studied.
         directory: Where everything of it is kept.
-        executor: Where its jobs run; results do not depend on it.
+        executor: Where its jobs run; results do not depend on it. None runs none: the report is
+            of what is there.
         on_event: Told all that happens to jobs.
         retry_failed: Run those again that have failed before.
         until: Where to stop: at the populations, their evaluation, the fresh draws of refined

@@ -49,7 +49,7 @@ def open_session(
     config: StudyConfig,
     directory: Path,
     *,
-    executor: engine.Executor,
+    executor: engine.Executor | None,
     on_event: OnEvent | None = None,
     retry_failed: bool = False,
 ) -> Iterator[Session]:
@@ -58,7 +58,7 @@ def open_session(
     Args:
         config: What is studied.
         directory: Where everything of it is kept; made if missing.
-        executor: Where its jobs run.
+        executor: Where its jobs run; None runs none.
         on_event: Told all that happens to jobs.
         retry_failed: Run those again that have failed before.
 
@@ -89,10 +89,11 @@ def open_session(
         atomic_write_text(directory / CONFIG_NAME, json.dumps(plain, indent=2) + "\n")
 
         def run(wishes: Sequence[Wish]) -> list[Row]:
-            jobs = [wish.job for wish in wishes]
-            engine.run_jobs(
-                store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
-            )
+            if executor is not None:
+                jobs = [wish.job for wish in wishes]
+                engine.run_jobs(
+                    store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
+                )
             return rows_of(wishes, store, dense)
 
         yield Session(
