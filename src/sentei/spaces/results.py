@@ -59,7 +59,7 @@ def analyse(
     )
     return schema.Analysis(
         title=f"Pruning spaces of {scene.network}",
-        about=f"{len(rows)} evaluations in {len(regimes)} regimes; data {scene.config.base.data}. "
+        about=f"{len(rows)} evaluations in {len(regimes)} regimes; data: {_data(scene)}. "
         f"Drops are in percentage points of validation accuracy.{lost}",
         created=utc_now(),
         choices=choices(scene.config),
@@ -77,6 +77,11 @@ def analyse(
         missing=unjudged,
         provenance=provenance(scene.config, dense),
     )
+
+
+def _data(scene: Scene) -> str:
+    """Return the name of the data, without where they lie."""
+    return scene.config.base.data.partition(":")[0]
 
 
 def _regime(data: RegimeData) -> schema.Regime:
@@ -103,7 +108,7 @@ def _contender(
         method=name,
         source="own run",
         citation=f"{len(rows)} seeds, the recipe of the study",
-        network=f"{scene.network}, {scene.config.base.data}",
+        network=f"{scene.network}, {_data(scene)}",
         base_accuracy=dense["accuracy"],
         accuracy=mean,
         deviation=spread**0.5 if len(rows) > 1 else None,
