@@ -17,7 +17,7 @@ _FEWEST = 2  # subnetworks of a space that is shown
 
 def space_results(data: RegimeData) -> tuple[SpaceResult, ...]:
     """Return the spaces of a regime, family by family; each is compared with its family's first."""
-    trained = data.stratified.averaged()
+    trained = data.recipes
     one_shot = choose(data.rows, space=NATURAL, epochs=0)
     families: dict[str, dict[str, FloatArray]] = {
         "population, trained": {STRATIFIED: trained.drop},
@@ -74,12 +74,11 @@ def _result(
     p: float | None,
 ) -> SpaceResult:
     population = data.config.population
-    is_natural = name == NATURAL or family.startswith("refinement")
     return SpaceResult(
         name=name,
         family=family,
         constraints=f"MACs {data.level:g} ± {data.config.window:g}",
-        sampler=population.natural_sampler if is_natural else population.stratified_sampler,
+        sampler=population.natural_sampler if name == NATURAL else population.stratified_sampler,
         drops=tuple(drops.tolist()),
         weights=(1.0,) * len(drops),
         minimum=float(drops.min()),
