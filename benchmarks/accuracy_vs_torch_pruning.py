@@ -10,7 +10,6 @@ the page beside it. Exit code 1 when a bar is missed.
 
 import argparse
 import copy
-import dataclasses
 import importlib
 import importlib.metadata
 import math
@@ -30,22 +29,20 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script, this folder's parent is not on the path
 
+from benchmarks.studylib import mean_and_error  # noqa: E402
 from benchmarks.zoolib.runner import append_record, read_records, revision  # noqa: E402
 from benchmarks.zoolib.table import table  # noqa: E402
-from sentei.allocate import Budget, Scope  # noqa: E402
-from sentei.allocate.cost_aware import CostAware  # noqa: E402
-from sentei.allocate.global_ import Global  # noqa: E402
-from sentei.allocate.local import Local  # noqa: E402
+from sentei.allocate import SCOPES, Budget  # noqa: E402
 from sentei.cost import measure  # noqa: E402
 from sentei.criteria import CRITERIA  # noqa: E402
-from sentei.data import DataSplits, load_data  # noqa: E402
+from sentei.data import DataSplits  # noqa: E402
 from sentei.methods import METHODS, Composition, Outcome, Task  # noqa: E402
 from sentei.methods.base import BASELINE, Card, Method  # noqa: E402
 from sentei.methods.task import Phase, Stopwatch  # noqa: E402
 from sentei.models import load_model  # noqa: E402
 from sentei.pipeline.config import RunConfig  # noqa: E402
+from sentei.pipeline.splits import load_splits  # noqa: E402
 from sentei.records import atomic_write_text, hardware  # noqa: E402
-from sentei.seeding import make_generator  # noqa: E402
 from sentei.train import Hook, TrainConfig, evaluate  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results" / "accuracy-vs-torch-pruning.jsonl"
@@ -187,9 +184,8 @@ def _own(names: Sequence[str]) -> dict[str, Method]:
 
 def _pair(name: str) -> Composition:
     criterion, scope = name.split()
-    scopes: dict[str, Scope] = {"global": Global(), "local": Local(), "cost-aware": CostAware()}
     card = Card(summary=name, section=BASELINE)
-    return Composition(card=card, criterion=CRITERIA[criterion](), scope=scopes[scope])
+    return Composition(card=card, criterion=CRITERIA[criterion](), scope=SCOPES[scope]())
 
 
 # Jobs ------------------------------------------------------------------------------------------
@@ -234,13 +230,7 @@ class Bench:
 def load_bench(options: argparse.Namespace) -> Bench:
     """Return the network with a random part of its data, the same in every run."""
     model = load_model("resnet20", weights=options.weights).model.eval()
-    data = load_data(options.data)
-    parts: dict[str, Any] = {}
-    for part, count in IMAGES.items():
-        images: Any = getattr(data, part)
-        order = torch.randperm(len(images), generator=make_generator(0, "images", part))
-        parts[part] = images.subset(order[:count])
-    return Bench(model=model, data=dataclasses.replace(data, **parts))
+    return Bench(model=model, data=load_splits(options.data, counts=IMAGES))
 
 
 # The page --------------------------------------------------------------------------------------
@@ -269,8 +259,8 @@ def rows_at(target: float, records: Records) -> list[Row]:
     rows = [
         Row(
             name=name,
-            val=_mean_and_error([100 * r["val_accuracy"] for r in own]),
-            test=_mean_and_error([100 * r["test_accuracy"] for r in own]),
+            val=mean_and_error([100 * r["val_accuracy"] for r in own]),
+            test=mean_and_error([100 * r["test_accuracy"] for r in own]),
             before=100 * statistics.fmean(r["before_recovery"] for r in own),
             macs_left=statistics.fmean(r["macs_left"] for r in own),
             params_left=statistics.fmean(r["params_left"] for r in own),
@@ -278,11 +268,6 @@ def rows_at(target: float, records: Records) -> list[Row]:
         for name, own in by_name.items()
     ]
     return sorted(rows, key=lambda row: -row.test[0])
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return statistics.fmean(values), spread
 
 
 def bars(target: float, rows: Sequence[Row]) -> list[tuple[str, bool]]:

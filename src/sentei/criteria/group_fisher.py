@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sentei.cost import CostModel
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs, Source
-from sentei.criteria.watch import num_points, sum_over_gates
+from sentei.criteria.watch import require_readers, sum_over_gates
 from sentei.graph import Graph
 from sentei.graph.points import points
 
@@ -72,8 +72,7 @@ class GroupFisher(Criterion):
             PruningError: No convolution or linear layer reads a group.
         """
         graph = evidence.graph
-        missing = "no convolution or linear layer reads it; score with 'taylor', or protect it"
-        num_points(graph, points(graph), missing)
+        require_readers(graph)
         squares: FloatArray = evidence.sums["total"].numpy()
         if self.saving == "none":
             return squares

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs, Source
-from sentei.criteria.watch import num_points, sum_over_gates
+from sentei.criteria.watch import require_readers, sum_over_gates
 from sentei.graph import Graph
 from sentei.graph.points import points
 
@@ -56,8 +56,7 @@ class TaylorActivation(Criterion):
             PruningError: No convolution or linear layer reads a group.
         """
         graph = evidence.graph
-        missing = "no convolution or linear layer reads it; score with 'taylor', or protect it"
-        num_points(graph, points(graph), missing)
+        require_readers(graph)
         means = evidence.sums["total"].numpy() / evidence.num_images
         parts = [means[g.first : g.first + g.width] for g in graph.groups]
         scaled = [own / (float(np.linalg.norm(own)) or 1.0) for own in parts]

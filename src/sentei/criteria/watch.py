@@ -27,6 +27,7 @@ from sentei.graph import Graph
 from sentei.graph.capture import map_tensors, no_fast_path, tensors_in
 from sentei.graph.follow import Follow
 from sentei.graph.points import Point
+from sentei.graph.points import points as reading_points
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -295,6 +296,16 @@ def num_points(graph: Graph, points: Sequence[Point], missing: str) -> FloatArra
         counts[point.owned] += 1
     require(graph, counts > 0, missing)
     return counts
+
+
+def require_readers(graph: Graph) -> None:
+    """Refuse groups that no layer reads: gates at readers say nothing of them.
+
+    Raises:
+        PruningError: There is one.
+    """
+    missing = "no convolution or linear layer reads it; score with 'taylor', or protect it"
+    num_points(graph, reading_points(graph), missing)
 
 
 def add_channels(total: Tensor, point: Point, values: Tensor) -> None:

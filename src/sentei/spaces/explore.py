@@ -47,7 +47,7 @@ def refined(data: RegimeData) -> Refined:
         ValueError: The drop has no valley in the ratio; there is nothing to refine around.
     """
     first, _ = halves(data.stratified, seed=data.config.seed)
-    space = refine(first, data.setting())
+    space = refine(first, data.setting)
     return Refined(space=space, sham=placebo(first, space, seed=data.config.seed))
 
 

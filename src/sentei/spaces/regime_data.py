@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sentei.spaces import stats_noise
 from sentei.spaces.config import StudyConfig
 from sentei.spaces.conjectures import Setting
 from sentei.spaces.measured import Measured
+from sentei.spaces.stats_optimum import Optimum, optimal_ratio
 from sentei.spaces.subnets import Row, choose
 
 STRATIFIED = "stratified"
@@ -60,7 +62,7 @@ class RegimeData:
         usual = {n: getattr(protocol, n) for n in ("epochs", "weights", "ranking")}
         return choose(self.rows, **{**usual, **wanted})
 
-    @property
+    @cached_property
     def stratified(self) -> Measured:
         """The trained population, replicates apart.
 
@@ -71,6 +73,20 @@ class RegimeData:
         if found is None:
             raise ValueError(f"{self.name}: nothing is trained yet; run the study first")
         return found
+
+    @cached_property
+    def recipes(self) -> Measured:
+        """The trained population, replicates averaged."""
+        return self.stratified.averaged()
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """m* of the trained population, with STD held."""
+        return optimal_ratio(
+            self.recipes.observations(covariates=("std",)),
+            bounds=self.bounds,
+            resampling=self.config.resampling,
+        )
 
     @property
     def with_uniform(self) -> Measured:
@@ -86,18 +102,19 @@ class RegimeData:
         }
         return Measured.from_rows(list(rows.values()), dense=self.dense)
 
+    @cached_property
     def noise(self) -> stats_noise.Noise | None:
-        """Return the variance components, or None where nothing was repeated."""
-        everything = self.stratified
-        if len(everything) == len(everything.averaged()):
+        """The variance components, or None where nothing was repeated."""
+        if len(self.stratified) == len(self.recipes):
             return None
-        return stats_noise.noise(everything.drop, everything.recipe)
+        return stats_noise.noise(self.stratified.drop, self.stratified.recipe)
 
+    @cached_property
     def setting(self) -> Setting:
-        """Return what the conjectures about this regime share."""
+        """What the conjectures about this regime share."""
         return Setting(
             bounds=self.bounds,
-            noise=self.noise(),
+            noise=self.noise,
             thresholds=self.config.thresholds,
             resampling=self.config.resampling,
         )

@@ -11,7 +11,6 @@ from sentei.spaces.simulate import Effect
 from sentei.spaces.stats_base import FloatArray
 from sentei.spaces.stats_edf import best_of_k_band
 from sentei.spaces.stats_noise import Noise
-from sentei.spaces.stats_optimum import optimal_ratio
 from sentei.spaces.stats_power import optimum_power
 from sentei.spaces.stats_proxy import Gate, proxy_check, rank_agreement
 from sentei.spaces.subnets import choose
@@ -24,12 +23,12 @@ _KINDS = dict(zip(FRESH, ("base", "refined", "placebo"), strict=True))
 
 def noise(data: RegimeData) -> schema.Noise | None:
     """Return noise and power of a regime; None where no subnetwork was trained twice."""
-    found = data.noise()
+    found = data.noise
     if found is None:
         return None
     powers = _powers(data, found)
     enough = [loss for loss, power in zip(_LOSSES, powers, strict=True) if power >= 0.8]
-    repeated = data.stratified.averaged().replicates > 1
+    repeated = data.recipes.replicates > 1
     return schema.Noise(
         reliability=found.reliability,
         interval=(found.reliability_interval.low, found.reliability_interval.high),
@@ -47,10 +46,8 @@ def noise(data: RegimeData) -> schema.Noise | None:
 
 def _powers(data: RegimeData, found: Noise) -> list[float]:
     """Return the chance of each loss to be found by this population, with the optimum it shows."""
-    observations = data.stratified.averaged().observations(covariates=("std",))
-    optimum = optimal_ratio(
-        observations, bounds=data.bounds, resampling=data.config.resampling
-    ).ratio
+    observations = data.recipes.observations(covariates=("std",))
+    optimum = data.optimum.ratio
     low, high = data.bounds
     inside = float(np.clip(optimum, low * 1.1, high / 1.1))
     simulation = dataclasses.replace(
@@ -71,7 +68,7 @@ def _powers(data: RegimeData, found: Noise) -> list[float]:
 
 def proxies(data: RegimeData) -> tuple[schema.Proxy, ...]:
     """Return the cheap scores there are beside the drop after training: one shot, and supernet."""
-    trained = data.stratified.averaged()
+    trained = data.recipes
     found = [
         _proxy(data, trained, trained.one_shot_drop, "one shot", "drop before training"),
     ]
@@ -116,7 +113,7 @@ _GATES = {
 
 def may_screen(data: RegimeData) -> bool:
     """Return whether the drop before training may choose what a search trains, in this regime."""
-    trained = data.stratified.averaged()
+    trained = data.recipes
     found = rank_agreement(trained.one_shot_drop, trained.drop, resampling=data.config.resampling)
     return Gate().use(found) != "train"
 

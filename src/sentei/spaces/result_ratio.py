@@ -10,7 +10,6 @@ from sentei.report import space_schema as schema
 from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import UNIFORM, RegimeData
 from sentei.spaces.stats_base import Observations, Resampling, generator, resampling_counts
-from sentei.spaces.stats_optimum import optimal_ratio
 from sentei.spaces.stats_regression import curve, resampled_coefficients
 from sentei.spaces.stats_winners import TopShare, winners_band
 
@@ -19,10 +18,10 @@ _GRID = 61  # points at which the fit is drawn
 
 def population(data: RegimeData) -> schema.Population:
     """Return the trained population of a regime over m."""
-    trained = data.stratified.averaged()
+    trained = data.recipes
     uniform = data.measured(space=UNIFORM)
     observations = trained.observations(covariates=("std",))
-    found = optimal_ratio(observations, bounds=data.bounds, resampling=data.config.resampling)
+    found = data.optimum
     return schema.Population(
         attainable=data.bounds,
         points=tuple(_points(trained, "stratified")),
@@ -88,7 +87,7 @@ def _winners(data: RegimeData, trained: Measured) -> schema.Winners:
 
 def profile(data: RegimeData) -> schema.Profile:
     """Return the keep ratios by depth of the best and the worst tenth of a population."""
-    trained = data.stratified.averaged()
+    trained = data.recipes
     order = np.argsort(trained.drop, kind="stable")
     count = max(1, len(order) // 10)
     best, worst = trained.keep[order[:count]], trained.keep[order[-count:]]

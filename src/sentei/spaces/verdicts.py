@@ -19,7 +19,6 @@ from sentei.spaces.conjectures import (
     winners_have_the_ratio,
 )
 from sentei.spaces.regime_data import CONTROLS, FRESH, STRATIFIED, RegimeData
-from sentei.spaces.stats_optimum import optimal_ratio
 
 Unjudged: TypeAlias = dict[str, str]
 """Conjecture and scope without a verdict -> why."""
@@ -57,7 +56,7 @@ def _tests(
     regimes: Sequence[RegimeData], contests: Mapping[float, Accuracies], dense_mcb: float
 ) -> Iterator[_Test]:
     for data in regimes:
-        setting, trained = data.setting(), data.stratified
+        setting, trained = data.setting, data.stratified
         yield data.name, "C0", partial(spread_matters, data.with_uniform, setting)
         yield data.name, "C1", partial(optimal_ratio_exists, trained, setting)
         yield data.name, "C3", partial(winners_have_the_ratio, trained, setting)
@@ -77,7 +76,7 @@ def _refinement(data: RegimeData) -> Verdict:
             "no fresh recipes were drawn: search.regimes does not name this regime, or the drop has "
             "no valley in the ratio to refine around"
         )
-    return refinement_improves(base, refined, placebo, data.setting())
+    return refinement_improves(base, refined, placebo, data.setting)
 
 
 def _contest(data: RegimeData, accuracies: Accuracies) -> Verdict:
@@ -87,7 +86,7 @@ def _contest(data: RegimeData, accuracies: Accuracies) -> Verdict:
     return beats_rivals(
         accuracies[ours],
         {name: accuracies[name] for name in rivals},
-        smallest_effect=data.setting().smallest_effect,
+        smallest_effect=data.setting.smallest_effect,
         thresholds=data.config.thresholds,
     )
 
@@ -97,7 +96,7 @@ def _control(data: RegimeData, condition: str) -> Verdict:
     control = data.measured(space=STRATIFIED, ranking=ranking, weights=weights)
     if control is None:
         raise ValueError("no recipe was trained so: population.controls is 0")
-    return same_optimum(data.stratified, control, data.setting(), condition=condition)
+    return same_optimum(data.stratified, control, data.setting, condition=condition)
 
 
 def _design(regimes: Sequence[RegimeData], dense_mcb: float) -> Verdict:
@@ -106,11 +105,7 @@ def _design(regimes: Sequence[RegimeData], dense_mcb: float) -> Verdict:
             network=data.network,
             regime=data.level,
             dense_mcb=dense_mcb,
-            optimum=optimal_ratio(
-                data.stratified.averaged().observations(covariates=("std",)),
-                bounds=data.bounds,
-                resampling=data.config.resampling,
-            ),
+            optimum=data.optimum,
         )
         for data in regimes
     ]
