@@ -376,6 +376,34 @@ def read_record(path: Path | str) -> RunRecord:
         raise CheckpointError(f"{path}: {error}") from error
 
 
+def machine_facts() -> dict[str, str]:
+    """Return this machine and its libraries in words, for what numbers rest on."""
+    machine = hardware()
+    return {
+        "machine": f"{machine.cpu}, {machine.num_cores} cores",
+        "libraries": ", ".join(f"{k} {v}" for k, v in machine.libraries.items()),
+    }
+
+
+def read_settings(path: Path, *, what: str) -> dict[str, Any]:
+    """Return what a study wrote of itself, JSON values.
+
+    Args:
+        path: The file, in the directory of the study.
+        what: Kind of study, for the message.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.parent} holds no {what} ({error}); name the directory of one (-o)"
+        ) from error
+    return found
+
+
 def atomic_write_text(path: Path | str, text: str) -> None:
     """Write ``text`` as UTF-8, its line ends as they are; see `atomic_write_bytes`."""
     atomic_write_bytes(path, text.encode())

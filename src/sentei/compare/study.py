@@ -9,9 +9,8 @@ from typing import Any
 from sentei import __version__, engine
 from sentei.compare.config import CompareConfig, jobs_of
 from sentei.engine.study import OnEvent
-from sentei.errors import CheckpointError
 from sentei.methods.base_network import prepare_base
-from sentei.records import atomic_write_text, hardware
+from sentei.records import atomic_write_text, machine_facts, read_settings
 from sentei.report.comparison_page import write_comparison
 
 CONFIG_NAME = "config.json"
@@ -94,7 +93,6 @@ def compare(
 
 def _provenance(config: CompareConfig, base: dict[str, Any]) -> dict[str, str]:
     """Return what the numbers of a comparison rest on, in words."""
-    machine = hardware()
     recipes = {name: dataclasses.asdict(config.recipe(name)) for name in config.recipes}
     return {
         "sentei": __version__,
@@ -103,8 +101,7 @@ def _provenance(config: CompareConfig, base: dict[str, Any]) -> dict[str, str]:
         "SHA-256 of the data": base["data_digest"],
         "settings": json.dumps(config.as_json()),
         "recipes": json.dumps(recipes),
-        "machine": f"{machine.cpu}, {machine.num_cores} cores",
-        "libraries": ", ".join(f"{k} {v}" for k, v in machine.libraries.items()),
+        **machine_facts(),
     }
 
 
@@ -115,12 +112,7 @@ def read_config(directory: Path | str) -> CompareConfig:
         CheckpointError: There is none, or it cannot be read.
     """
     path = Path(directory) / CONFIG_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{directory} holds no comparison ({error}); name the directory of one (-o)"
-        ) from error
+    values = read_settings(path, what="comparison")
     return CompareConfig.from_json({**values, "output": str(directory)})
 
 

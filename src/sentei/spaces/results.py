@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentei import __version__
-from sentei.records import hardware, utc_now
+from sentei.records import machine_facts, utc_now
 from sentei.report import space_schema as schema
 from sentei.spaces import result_edfs, result_power, result_ratio
 from sentei.spaces.config import StudyConfig
@@ -179,7 +179,6 @@ def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
 
 def provenance(config: StudyConfig, dense: Mapping[str, Any]) -> dict[str, str]:
     """Return what the numbers of a study rest on, in words."""
-    machine = hardware()
     return {
         "sentei": __version__,
         "base network": f"{dense['val_accuracy']:.4f} on {dense['val_images']} validation and "
@@ -187,6 +186,5 @@ def provenance(config: StudyConfig, dense: Mapping[str, Any]) -> dict[str, str]:
         "SHA-256 of its weights": str(dense["sha256"]),
         "SHA-256 of the data": str(dense["data_digest"]),
         "study": json.dumps(config.as_json()),
-        "machine": f"{machine.cpu}, {machine.num_cores} cores",
-        "libraries": ", ".join(f"{k} {v}" for k, v in machine.libraries.items()),
+        **machine_facts(),
     }

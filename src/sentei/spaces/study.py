@@ -9,9 +9,8 @@ from typing import Any
 
 from sentei import __version__, engine
 from sentei.engine.study import OnEvent
-from sentei.errors import CheckpointError
 from sentei.methods.base_network import prepare_base
-from sentei.records import atomic_write_text
+from sentei.records import atomic_write_text, read_settings
 from sentei.spaces.config import StudyConfig, study_from_mapping
 from sentei.spaces.prepare import prepare_supernet
 from sentei.spaces.scene import Scene
@@ -113,12 +112,7 @@ def read_config(directory: Path | str) -> StudyConfig:
         CheckpointError: There is none, or it cannot be read.
     """
     path = Path(directory) / CONFIG_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{directory} holds no study of spaces ({error}); name the directory of one (-o)"
-        ) from error
+    values = read_settings(path, what="study of spaces")
     return study_from_mapping(values, origin=str(path))
 
 
