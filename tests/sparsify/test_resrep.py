@@ -206,6 +206,21 @@ def test_a_norm_behind_a_depthwise_layer_is_refused() -> None:
         started(fill(nn.Sequential(*layers)), macs=0.9)
 
 
+class NormAndReLU(nn.BatchNorm2d):
+    """A norm and its activation in one module, as some model zoos have it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu(super().forward(x))
+
+
+def test_a_norm_that_computes_more_is_refused() -> None:
+    model = fill(PlainNet())
+    model.bn1 = NormAndReLU(6).double()
+
+    with pytest.raises(PruningError, match=r"bn1.weight belongs to a NormAndReLU.*'oto' or 'ssl'"):
+        started(model)
+
+
 def test_fields_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"masks grow until 1.2 of the training"):
         ResRep(warmup=0.5, growth=0.7)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sentei.allocate import plan_widths
 from sentei.allocate.grid import make_grid
@@ -175,6 +176,7 @@ class _ResRepHook(SparseHook):
         evidence = evidence_of(self.setting.graph, model)
         norms = batch_norms(evidence, model, needed_by="resrep")
         _check_normed(evidence)
+        _check_plain(norms)
         layers = [_layer_before(evidence, norm) for norm in norms]
         self.sites = [_attach(evidence, *pair) for pair in zip(norms, layers, strict=True)]
         self.rows = _rows(evidence, norms, self.sites)
@@ -225,8 +227,19 @@ def _check_normed(evidence: Evidence) -> None:
     if bare:
         raise PruningError(
             f"{bare[0].tensor} makes channels that no norm follows directly, so 'resrep' has no "
-            "place for a compactor; sparsify with 'oto' or 'group-lasso', or protect its group"
+            "place for a compactor; sparsify with 'oto' or 'ssl', or protect its group"
         )
+
+
+def _check_plain(norms: Sequence[NormSite]) -> None:
+    for norm in norms:
+        # What a subclass does beside, such as an activation, would come before the compactor.
+        if type(norm.module).forward is not _BatchNorm.forward:
+            raise PruningError(
+                f"{norm.part.tensor} belongs to a {type(norm.module).__name__}, which may compute more "
+                "than a batch norm, so 'resrep' cannot put a compactor right behind the norm; "
+                "sparsify with 'oto' or 'ssl', or protect its group"
+            )
 
 
 def _layer_before(evidence: Evidence, norm: NormSite) -> Producer:
@@ -251,7 +264,7 @@ def _layer_before(evidence: Evidence, norm: NormSite) -> Producer:
             return layer
     raise PruningError(
         f"{scale}: 'resrep' folds compactors into the dense convolution or linear layer right "
-        "before a norm, and this norm has none of its own; sparsify with 'oto' or 'group-lasso', "
+        "before a norm, and this norm has none of its own; sparsify with 'oto' or 'ssl', "
         "or protect its group"
     )
 
