@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sentei import engine
-from sentei.spaces import run_study
-from tests.engine.test_ray import leaky
+from sentei.spaces import run_study, study_status
+from tests.engine.test_ray import connected_cluster, leaky
 from tests.spaces.test_run import SERIAL, quick, rows_in
 
 pytestmark = [
@@ -45,4 +45,27 @@ def test_ray_gives_the_rows_of_one_worker_bit_for_bit_though_a_worker_is_killed(
     )
 
     assert len(killed) == 1
+    assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "serial")
+
+
+def test_a_machine_lost_in_mid_study_changes_no_row(tmp_path: Path) -> None:
+    lost: list[str] = []
+
+    def lose(event: engine.Event, progress: engine.Progress) -> None:
+        # Every job after the first has a worker on each machine by then.
+        if progress.finished == 6 and nodes:
+            machines.remove_node(nodes.pop(), allow_graceful=False)
+        if event.kind == "retry":
+            lost.append(event.error)
+
+    run_study(small(), tmp_path / "serial", executor=SERIAL)
+    with connected_cluster(1) as machines:
+        nodes = [machines.add_node(num_cpus=1)]
+        run_study(
+            small(), tmp_path / "ray", executor=engine.EXECUTORS["ray"](workers=2), on_event=lose
+        )
+
+    assert nodes == []
+    assert len(lost) == 1
+    assert study_status(tmp_path / "ray").failed == 0
     assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "serial")
