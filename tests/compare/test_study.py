@@ -139,7 +139,7 @@ def test_a_method_that_cannot_work_fails_alone_and_says_what_would(tmp_path: Pat
 
     assert [r["method"] for r in found.rows] == ["l1"]
     assert "network-slimming" in found.failures[0]["job"]
-    assert "group-lasso" in found.failures[0]["error"]
+    assert "sparsify with 'ssl'" in found.failures[0]["error"]
 
 
 @pytest.mark.slow

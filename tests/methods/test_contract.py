@@ -10,6 +10,10 @@ from sentei.methods import METHODS, SECTIONS, Task
 from sentei.train.checks import preserve_modes
 
 CHANNELS = [name for name in METHODS if METHODS[name].card.granularity == "channel"]
+VENUES = {
+    *("AAAI", "arXiv", "CVPR", "ECCV", "ICCV", "ICLR", "ICML", "IJCAI", "MLSys", "NeurIPS"),
+    *("TCYB", "TNNLS", "TPAMI"),
+}
 SOURCE = {"spec": "digits_cnn", "kwargs": {"num_classes": 10}}
 
 
@@ -52,7 +56,16 @@ def test_the_card_says_where_a_method_comes_from(name: str) -> None:
     assert card.section in SECTIONS
     assert card.summary
     assert card.cost
-    assert card.section == "baseline" or (card.paper and card.year and card.venue)
+    assert not set("\\:`") & set(card.summary.replace("`sentei prune`", "").replace(": ", " "))
+    assert card.section == "baseline" or (card.paper and card.year and card.venue in VENUES)
+
+
+def test_soft_pruning_has_a_method_for_each_of_its_papers() -> None:
+    sfp, asfp, fpgm = (METHODS[name].sparsifier for name in ("sfp", "asfp", "sfp-fpgm"))  # type: ignore[attr-defined]
+
+    assert (sfp.asymptotic, sfp.criterion) == (False, "l2")
+    assert (asfp.asymptotic, asfp.criterion) == (True, "l2")
+    assert (fpgm.asymptotic, fpgm.criterion) == (False, "fpgm")
 
 
 def test_the_card_says_what_a_criterion_looks_at() -> None:

@@ -42,7 +42,10 @@ def test_a_hook_that_learns_nothing_of_its_own_leaves_the_ranking_to_a_criterion
     setting = plain_setting()
 
     assert (
-        learned_scores("none", SPARSIFIERS["bn-l1"](), SparseHook(setting), nn.Identity()) is None
+        learned_scores(
+            "none", SPARSIFIERS["network-slimming"](), SparseHook(setting), nn.Identity()
+        )
+        is None
     )
 
 
@@ -147,7 +150,7 @@ def test_a_group_without_norm_is_named_with_a_way_out() -> None:
 
     found = evidence_of(graph, model)
 
-    with pytest.raises(PruningError, match=r"group conv1 and 2 more: no norm .*'group-lasso'"):
+    with pytest.raises(PruningError, match=r"group conv1 and 2 more: no norm .*'ssl'"):
         norm_scales(found)
 
 
@@ -159,12 +162,12 @@ def test_a_model_of_another_shape_is_refused() -> None:
 
 
 def test_learned_scores_are_split_by_group_and_refused_if_not_finite() -> None:
-    sparsifier = SPARSIFIERS["bn-l1"]()
+    sparsifier = SPARSIFIERS["network-slimming"]()
     trained = train_sparse(sparsifier, digits_net())
     model = trained.model
     assert isinstance(model.bn1, nn.BatchNorm2d)
 
-    scores = learned_scores("bn-l1", sparsifier, trained.hook, model)
+    scores = learned_scores("network-slimming", sparsifier, trained.hook, model)
 
     assert scores is not None
     assert scores.comparable
@@ -173,5 +176,7 @@ def test_learned_scores_are_split_by_group_and_refused_if_not_finite() -> None:
         np.testing.assert_allclose(scores.by_group[name], values, rtol=1e-12)
     with torch.no_grad():
         model.bn1.weight[2] = float("nan")
-    with pytest.raises(PruningError, match="group conv1: criterion 'bn-l1' gives 1 of 16"):
-        learned_scores("bn-l1", sparsifier, trained.hook, model)
+    with pytest.raises(
+        PruningError, match="group conv1: criterion 'network-slimming' gives 1 of 16"
+    ):
+        learned_scores("network-slimming", sparsifier, trained.hook, model)

@@ -123,7 +123,7 @@ def test_a_network_without_norms_stays_finite(name: str) -> None:
 
 @pytest.mark.parametrize("name", NORMED)
 def test_where_norms_are_needed_their_lack_is_an_error_with_a_way_out(name: str) -> None:
-    with pytest.raises(PruningError, match=r"conv1.*'group-lasso'"):
+    with pytest.raises(PruningError, match=r"conv1.*'ssl'"):
         train_sparse(SPARSIFIERS[name](), BareNet())
 
 

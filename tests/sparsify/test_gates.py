@@ -192,7 +192,7 @@ def test_bare_parameters_in_functional_calls_are_gated() -> None:
 
 
 def test_what_is_parametrized_already_is_refused() -> None:
-    with pytest.raises(PruningError, match=r"weight.original.* parametrized already.*group-lasso"):
+    with pytest.raises(PruningError, match=r"weight.original.* parametrized already.*ssl"):
         attached(fill(WeightNormNet()), example(1, 3, 6, 6))
 
 

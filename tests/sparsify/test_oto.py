@@ -131,7 +131,7 @@ def test_a_group_that_nothing_makes_is_refused() -> None:
     found = case("embedding")
     hook = OTO().start(setting_for(trace(found.model, found.inputs), macs=0.9))
 
-    with pytest.raises(PruningError, match=r"group embed: no convolution.*'group-lasso'"):
+    with pytest.raises(PruningError, match=r"group embed: no convolution.*'ssl'"):
         hook.on_start(found.model)
 
 

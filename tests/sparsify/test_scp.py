@@ -72,7 +72,7 @@ def test_a_norm_without_shift_is_refused() -> None:
 
     model = fill(NormNet(lambda _: OnlyScale()))
 
-    with pytest.raises(PruningError, match=r"norm.weight has no shift.*'bn-l1'"):
+    with pytest.raises(PruningError, match=r"norm.weight has no shift.*'network-slimming'"):
         started(model, SCP(), 5)
 
 

@@ -24,7 +24,9 @@ from sentei.sparsify.channels import Selection, as_scores, evidence_of, expand
 @SPARSIFIERS.register("admm")
 @dataclass(frozen=True, kw_only=True)
 class ADMM(Sparsifier):
-    r"""Minimize L(W) under: at most n channels of each group are not zero.
+    r"""Alternating directions: weights are drawn to their projection on few channels.
+
+    Minimize L(W) with at most n channels of each group that are not zero:
 
     .. math::
         W &\approx \arg\min_W L(W) + \tfrac{\rho}{2} \lVert W - Z + U \rVert_2^2 \\
@@ -53,7 +55,7 @@ class ADMM(Sparsifier):
     """
 
     source: ClassVar[Source] = Source(
-        paper="Zhang et al., StructADMM", year=2018, arxiv="1807.11091", section="2.4.3"
+        paper="Zhang et al., StructADMM, TNNLS", year=2021, arxiv="1807.11091", section="2.4.3"
     )
     comparable: ClassVar[bool] = True
     rho: float = 1e-4

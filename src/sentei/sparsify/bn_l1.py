@@ -10,7 +10,7 @@ from sentei.sparsify.base import SPARSIFIERS, Setting, SparseHook, Sparsifier, c
 from sentei.sparsify.channels import as_scores, evidence_of, norm_scales
 
 
-@SPARSIFIERS.register("bn-l1")
+@SPARSIFIERS.register("network-slimming")
 @dataclass(frozen=True, kw_only=True)
 class BnL1(Sparsifier):
     r"""L1 norm of the scales of norms.

@@ -171,7 +171,7 @@ def norm_scales(evidence: Evidence) -> Selection:
     require(
         evidence.graph,
         owned_by(evidence, scales),
-        "no norm with a scale acts on it; sparsify with 'group-lasso', which needs none, or "
+        "no norm with a scale acts on it; sparsify with 'ssl', which needs none, or "
         "protect the group",
     )
     return Selection(evidence, scales)

@@ -222,7 +222,7 @@ def _check_lossless(graph: Graph, model: nn.Module, first_C: IntArray) -> None:
         raise PruningError(
             "'c-sgd' merges equal channels, and in this network that would change the outputs: "
             "something reads all channels of a group together, as a layer norm, or makes them "
-            "other than by filters, as an embedding; sparsify with 'group-lasso', or protect its "
+            "other than by filters, as an embedding; sparsify with 'ssl', or protect its "
             "group"
         ) from error
 

@@ -122,7 +122,7 @@ def _check_gateable(name: str, module: nn.Module) -> None:
     if isinstance(module, parametrize.ParametrizationList):
         raise PruningError(
             f"{name} cannot be gated: it is parametrized already, as by weight norm; remove that "
-            "first, sparsify with 'group-lasso', or protect its group"
+            "first, sparsify with 'ssl', or protect its group"
         )
 
 

@@ -12,7 +12,7 @@ from sentei.sparsify.channels import Selection, as_scores, evidence_of
 Mode = Literal["subgradient", "prox"]
 
 
-@SPARSIFIERS.register("group-lasso")
+@SPARSIFIERS.register("ssl")
 @dataclass(frozen=True, kw_only=True)
 class GroupLasso(Sparsifier):
     r"""Sum over channels of the Euclidean norm of what each channel owns.

@@ -21,7 +21,7 @@ from sentei.train.checks import preserve_modes
 _CLIPS = frozenset({"hardtanh", "clamp", "clamp_max"})
 
 
-@SPARSIFIERS.register("ista-bn")
+@SPARSIFIERS.register("rsnli")
 @dataclass(frozen=True, kw_only=True)
 class IstaBn(Sparsifier):
     r"""Iterative soft thresholding of the scales of norms.
@@ -44,7 +44,7 @@ class IstaBn(Sparsifier):
     Difference: the paper counts the weights of a channel and the pixels of its map in elements
     and divides by the pixels of the input image; here they are bytes, all maps of a coupled group
     count, and the mean is divided by, so that ``strength`` means the same in every network. What
-    a removed channel leaves behind as a constant the method ``rsnli`` absorbs afterwards.
+    a removed channel leaves behind as a constant the method of this name absorbs afterwards.
 
     Args:
         strength: :math:`\rho`, >= 0.

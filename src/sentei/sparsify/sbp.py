@@ -21,9 +21,9 @@ _LOW, _HIGH = -20.0, 0.0  # of log theta
 @SPARSIFIERS.register("sbp")
 @dataclass(frozen=True, kw_only=True)
 class SBP(Sparsifier):
-    r"""Multiplicative noise :math:`\theta`, log-normal and truncated, under a log-uniform prior.
+    r"""Truncated log-normal noise on channels, under a log-uniform prior.
 
-    :math:`\log \theta \sim N(\mu, \sigma^2)` cut to [a, b] = [-20, 0], and :math:`\log \theta`
+    Noise :math:`\theta` multiplies a channel; :math:`\log \theta \sim N(\mu, \sigma^2)` cut to [a, b] = [-20, 0], and :math:`\log \theta`
     is uniform there in the prior. With :math:`\alpha = (a - \mu) / \sigma`,
     :math:`\beta = (b - \mu) / \sigma` and :math:`Z = \Phi(\beta) - \Phi(\alpha)` the divergence,
     times ``strength`` in the loss, is

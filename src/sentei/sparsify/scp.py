@@ -72,7 +72,7 @@ class _SCPHook(SparseHook):
             if shift is None:
                 raise PruningError(
                     f"the norm with scale {scale} has no shift, so 'scp' cannot tell how often its "
-                    "channels are dead; sparsify with 'bn-l1', or protect its group"
+                    "channels are dead; sparsify with 'network-slimming', or protect its group"
                 )
             self.shifts[scale] = evidence.parameters[shift]
 

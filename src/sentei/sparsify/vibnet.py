@@ -18,7 +18,9 @@ from sentei.sparsify.gates import attach_gates
 @SPARSIFIERS.register("vibnet")
 @dataclass(frozen=True, kw_only=True)
 class VIBNet(Sparsifier):
-    r"""Gates :math:`z \sim N(\mu, \sigma^2)` under the bound of the information bottleneck.
+    r"""Gaussian gates under the bound of the information bottleneck.
+
+    Gates :math:`z \sim N(\mu, \sigma^2)` multiply channels:
 
     .. math:: L + \lambda \sum_c \tfrac12 \log\Bigl(1 + \frac{\mu_c^2}{\sigma_c^2}\Bigr)
 

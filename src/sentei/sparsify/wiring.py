@@ -122,8 +122,7 @@ def maker_slices(evidence: Evidence) -> tuple[Slice, ...]:
     require(
         evidence.graph,
         owned_by(evidence, slices),
-        "no convolution, linear layer or norm makes it; sparsify with 'group-lasso', or "
-        "protect the group",
+        "no convolution, linear layer or norm makes it; sparsify with 'ssl', or protect the group",
     )
     return slices
 
@@ -139,13 +138,12 @@ def filter_slices(evidence: Evidence) -> tuple[Slice, ...]:
         if "parametrizations" in part.tensor.split("."):  # weight norm divides by its length
             raise PruningError(
                 f"{part.tensor} cannot be set to zero: it is parametrized, as by weight norm; "
-                "remove that first, sparsify with 'group-lasso', or protect its group"
+                "remove that first, sparsify with 'ssl', or protect its group"
             )
     require(
         evidence.graph,
         owned_by(evidence, slices),
-        "no convolution or linear layer makes it; sparsify with 'group-lasso', or protect the "
-        "group",
+        "no convolution or linear layer makes it; sparsify with 'ssl', or protect the group",
     )
     return slices
 
@@ -212,7 +210,7 @@ def gate_slices(evidence: Evidence) -> tuple[Slice, ...]:
         evidence.graph,
         owned_by(evidence, slices),
         "no norm, convolution or linear layer makes it, so it cannot be gated; sparsify with "
-        "'group-lasso', or protect the group",
+        "'ssl', or protect the group",
     )
     return slices
 
@@ -247,7 +245,7 @@ def batch_norms(evidence: Evidence, model: nn.Module, *, needed_by: str) -> tupl
         if not isinstance(module, _BatchNorm) or module.running_mean is None:
             raise PruningError(
                 f"{part.tensor}: {needed_by!r} needs batch norms with running statistics and this "
-                f"is a {type(module).__name__}; sparsify with 'group-lasso', or protect its group"
+                f"is a {type(module).__name__}; sparsify with 'ssl', or protect its group"
             )
         sites.append(NormSite(module=cast("nn.BatchNorm2d", module), part=part))
     return tuple(sites)
