@@ -1,6 +1,8 @@
 """The command line: answers, errors, exit codes, and one JSON document when asked for it."""
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import torch
 import sentei
 from sentei import __version__
 from sentei.cli import main
+from sentei.methods import METHODS
 from sentei.pipeline import load_network
 
 Capture = pytest.CaptureFixture[str]
@@ -71,6 +74,59 @@ def test_help_of_every_command_shows_an_example(capsys: Capture, command: str) -
     assert main([command, "--help"]) == 0
 
     assert f"sentei {command} " in capsys.readouterr().out.replace("Usage: sentei", "")
+
+
+def run_process(*arguments: str, output: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command line as a process whose standard output is a file, 80 columns or not."""
+    command = [sys.executable, "-m", "sentei", *arguments]
+    environment = {**os.environ, "COLUMNS": "80"}
+    with output.open("w") as file:
+        return subprocess.run(
+            command, stdout=file, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
+
+
+def test_an_example_file_can_be_redirected_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+
+    done = run_process("space", "example", output=path)
+
+    assert done.returncode == 0, done.stderr
+    packaged = Path(sentei.__file__).parent / "cli" / "study.toml"
+    assert path.read_text() == packaged.read_text()
+    assert max(map(len, path.read_text().splitlines())) > 80
+
+
+def test_what_is_redirected_has_one_line_for_each_line(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+
+    run_process("list", output=path)
+
+    (methods,) = (line for line in path.read_text().splitlines() if line.startswith("methods"))
+    assert methods == f"methods: {', '.join(METHODS)}"
+
+
+def test_a_terminal_gets_paths_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    main(["space", "example"])
+
+    packaged = Path(sentei.__file__).parent / "cli" / "study.toml"
+    assert terminal.getvalue() == packaged.read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no file that is always full")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_answer_that_cannot_be_written_is_told(flags: tuple[str, ...]) -> None:
+    done = run_process("list", "criteria", *flags, output=Path("/dev/full"))
+
+    assert done.returncode == 2
+    assert re.fullmatch(
+        "sentei: a file cannot be read or written: .*No space left.*; make room.*\n", done.stderr
+    )
 
 
 def test_version_is_that_of_the_package(capsys: Capture) -> None:

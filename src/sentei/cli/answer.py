@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
+from rich.text import Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,3 +18,8 @@ class Answer:
 
     document: dict[str, Any] | list[dict[str, Any]]
     shown: RenderableType
+
+
+def verbatim(text: str) -> Text:
+    """Return text that is printed as it is, for copying: a terminal breaks its lines, we do not."""
+    return Text(text, no_wrap=True, overflow="ignore")

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
+from rich.console import Console, Group
 
 from sentei import __version__
 from sentei.cli.answer import Answer
@@ -26,6 +28,7 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _FLAGS = ("--json", "--debug")
+_UNBROKEN = 1_000_000
 _HELP = """Make trained networks smaller: prune channels to a budget, prove that the result is
 right, train it again, and measure what was gained.
 
@@ -80,14 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             as_json=as_json,
         )
         return EXIT_INTERRUPTED
-    except (PruningError, ValueError, CycloptsError) as error:
+    except (PruningError, ValueError, CycloptsError, OSError) as error:
         if "--debug" in given:
             traceback.print_exc()
         _complain(_message(error), kind=type(error).__name__, as_json=as_json)
         return EXIT_ERROR
-    if isinstance(answer, Answer):
-        _print(answer, as_json=as_json)
-    return 0
+    return _deliver(answer, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -97,8 +98,30 @@ def _own_standard_output(as_json: bool) -> Iterator[None]:
         yield
 
 
+def _deliver(answer: object, *, as_json: bool) -> int:
+    """Print an answer, and return the exit code."""
+    try:
+        if isinstance(answer, Answer):
+            _print(answer, as_json=as_json)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would fail once more at exit: let it go nowhere.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # what reads it has had enough
+            return 0
+        _complain(_message(error), kind="OSError", as_json=False)
+        return EXIT_ERROR
+    return 0
+
+
 def _message(error: Exception) -> str:
     """Return the message without the name of a class."""
+    if isinstance(error, OSError):
+        return (
+            f"a file cannot be read or written: {error}; make room or correct the permissions, "
+            "and run the same command again"
+        )
     return " ".join(str(error).split()) if isinstance(error, CycloptsError) else str(error)
 
 
@@ -115,4 +138,7 @@ def _print(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answer.document, allow_nan=False))
     else:
-        Console(highlight=False).print(answer.shown)
+        # A file or a pipe has no width: broken lines would spoil what is copied or read from it.
+        width = None if sys.stdout.isatty() else _UNBROKEN
+        # Within a group, as a bare text would be made anew, and wrapped.
+        Console(highlight=False, width=width).print(Group(answer.shown), crop=False)

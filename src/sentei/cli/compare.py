@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sentei import compare as comparison
 from sentei import engine
-from sentei.cli.answer import Answer
+from sentei.cli.answer import Answer, verbatim
 from sentei.cli.jobs import executor_of, shown_status, watching_jobs
 from sentei.errors import ConfigError
 
@@ -181,4 +181,4 @@ def _shown(found: "Comparison", directory: str) -> Group:
         )
     failed = [Text(f"failed: {f['job']}: {f['error']}") for f in found.failures]
     base = Text(f"base network: {found.base['accuracy']:.2%} on {found.base['test_images']} images")
-    return Group(base, table, *failed, Text(f"everything is in {directory}"))
+    return Group(base, table, *failed, verbatim(f"everything is in {directory}"))

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from sentei import pipeline
-from sentei.cli.answer import Answer
+from sentei.cli.answer import Answer, verbatim
 
 
 def export(
@@ -44,7 +43,7 @@ def export(
             "static_reason": made.static_reason,
             "max_abs_difference": made.max_abs_difference,
         },
-        shown=Text(
+        shown=verbatim(
             f"{made.path}: {made.num_bytes:,} bytes, {batch}, outputs differ by at most "
             f"{made.max_abs_difference:.1e}"
         ),

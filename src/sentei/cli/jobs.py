@@ -63,6 +63,7 @@ def watching_jobs(
                 f"{progress.done + progress.failed} of {progress.total}: {what}: {result}"
                 f" ({event.wall_s:.0f} s{eta})",
                 markup=False,
+                soft_wrap=True,
             )
 
         yield listen

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from sentei import pipeline
-from sentei.cli.answer import Answer
+from sentei.cli.answer import Answer, verbatim
 
 
 def report(
@@ -31,5 +30,6 @@ def report(
         raise ValueError("name at least one run: sentei report RUN -o report.html")
     path = pipeline.report_runs(runs, output)
     return Answer(
-        document={"path": str(path), "runs": list(runs)}, shown=Text(f"{path}: {len(runs)} run(s)")
+        document={"path": str(path), "runs": list(runs)},
+        shown=verbatim(f"{path}: {len(runs)} run(s)"),
     )

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sentei import engine, spaces
-from sentei.cli.answer import Answer
+from sentei.cli.answer import Answer, verbatim
 from sentei.cli.jobs import executor_of, shown_status, watching_jobs
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def report(directory: Path, /) -> Answer:
 def example() -> Answer:
     """Print a study file with every key, explained."""
     text = Path(__file__).with_name("study.toml").read_text(encoding="utf-8")
-    return Answer(document={"toml": text}, shown=Text(text))
+    return Answer(document={"toml": text}, shown=verbatim(text.removesuffix("\n")))
 
 
 def make_space_app() -> App:
@@ -136,7 +136,7 @@ def _run(config: "StudyConfig", directory: Path, options: RunOptions) -> Answer:
         )
     if found is None:
         text = f"the populations are frozen in {directory / 'populations'}"
-        return Answer(document={"directory": str(directory)}, shown=Text(text))
+        return Answer(document={"directory": str(directory)}, shown=verbatim(text))
     return _answer(found, directory)
 
 
@@ -157,7 +157,7 @@ def _shown(found: "Analysis", directory: Path) -> Group:
     parts: list[Any] = [_spaces(found), _verdicts(found)]
     if found.contenders:
         parts.append(_contenders(found))
-    where = Text(f"the report is {directory / 'report.html'}")
+    where = verbatim(f"the report is {directory / 'report.html'}")
     return Group(*parts, where)
 
 

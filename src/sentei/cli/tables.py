@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sentei.cli.answer import verbatim
 from sentei.records import LatencyRecord, RunRecord
 from sentei.report import formats
 
@@ -23,7 +24,7 @@ FILES = {
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> Table:
     """Return a table whose first column is text and whose others are numbers."""
-    made = Table(title=title or None, title_justify="left")
+    made = Table(title=Text(title) if title else None, title_justify="left")
     for index, header in enumerate(headers):
         made.add_column(header, justify="right" if index else "left", overflow="fold")
     for row in rows:
@@ -47,7 +48,7 @@ def result(record: RunRecord, directory: Path) -> RenderableType:
         rows.insert(0, ("test accuracy", *accuracies, change))
     rows += [_latency_row(*pair) for pair in zip(before.latencies, after.latencies, strict=True)]
     files = [
-        Text(f"  {directory / name}: {words}")
+        verbatim(f"  {directory / name}: {words}")
         for name, words in FILES.items()
         if (directory / name).exists()
     ]
