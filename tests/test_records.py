@@ -28,6 +28,7 @@ from sentei.records import (
     RunRecord,
     atomic_write_bytes,
     atomic_write_text,
+    code_commit,
     hardware,
     read_record,
     summarise_scores,
@@ -385,3 +386,32 @@ def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
             writer.send_signal(signal.SIGKILL)
 
         assert path.read_text() in {"a" * 1_000_000, "b" * 1_000_000}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as someone, whatever this machine is configured to."""
+    who = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    command = ["git", "-C", str(folder), *who, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit_is_that_of_the_checkout_and_says_what_was_changed_since(tmp_path: Path) -> None:
+    code = tmp_path / "package" / "code.py"
+    code.parent.mkdir()
+    code.write_text("1")
+    assert code_commit(code) is None
+
+    git(tmp_path, "init", "-q")
+    assert code_commit(code) is None  # as in an environment within a checkout
+    git(tmp_path, "add", "package")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    assert code_commit(code) == git(tmp_path, "rev-parse", "--short", "HEAD")
+
+    code.write_text("2")
+    assert code_commit(code) == git(tmp_path, "rev-parse", "--short", "HEAD") + "-dirty"
+
+
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert code_commit() is None

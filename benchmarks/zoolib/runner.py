@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.zoolib.check import read_memory
+from sentei.records import commit_of
 
 _POLL_SECONDS = 0.05
 Work = Callable[[str], Mapping[str, Any]]
@@ -168,12 +168,7 @@ def revision(root: Path, *, dirty: bool = False) -> str:
         root: The working tree.
         dirty: Say so where files of it have been changed since.
     """
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--exclude=*"]
-        command += ["--dirty"] if dirty else []
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return time.strftime("%Y-%m-%d")
+    return commit_of(root, dirty=dirty) or time.strftime("%Y-%m-%d")
 
 
 def progress(done: int, total: int, record: Mapping[str, Any], started: float) -> str:

@@ -11,6 +11,7 @@ import math
 import os
 import platform as host
 import secrets
+import subprocess
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -383,6 +384,40 @@ def machine_facts() -> dict[str, str]:
         "machine": f"{machine.cpu}, {machine.num_cores} cores",
         "libraries": ", ".join(f"{k} {v}" for k, v in machine.libraries.items()),
     }
+
+
+def commit_of(folder: Path, *, dirty: bool = True) -> str | None:
+    """Return the commit of the git checkout that holds a folder, short; None if there is none.
+
+    Args:
+        folder: Where to look.
+        dirty: End in ``-dirty`` where tracked files have been changed since.
+    """
+    command = ["git", "-C", str(folder), "describe", "--always", "--exclude=*"]
+    command += ["--dirty"] if dirty else []
+    return _output_of(command)
+
+
+def code_commit(file: Path = Path(__file__)) -> str | None:
+    """Return the commit that this code is of, short; None if it is installed, not checked out.
+
+    Ends in ``-dirty`` where tracked files have been changed since.
+
+    Args:
+        file: A file of the code. A checkout of something else may hold it, as one that has the
+            environment inside does; only one that tracks it counts.
+    """
+    tracked = ["git", "-C", str(file.parent), "ls-files", "--error-unmatch", file.name]
+    return None if _output_of(tracked) is None else commit_of(file.parent)
+
+
+def _output_of(command: Sequence[str]) -> str | None:
+    """Return what a command prints; None if it fails or is not there."""
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def read_settings(path: Path, *, what: str) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from sentei.cli import main
 from sentei.compare import CompareConfig, compare, comparison_status, read_config
 from sentei.errors import CheckpointError
 from sentei.models import load_model
+from sentei.records import code_commit
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
 
-VOLATILE = ("seconds", "wall_s", "curve")
+VOLATILE = ("seconds", "wall_s", "curve", "commit")
 
 
 def quick(output: Path, **changes: Any) -> CompareConfig:  # noqa: ANN401 - of any field
@@ -75,6 +76,17 @@ def test_all_methods_start_from_one_network_whose_digest_is_kept(
     facts = json.loads((Path(config.output) / "base" / "facts.json").read_text())
     assert {r["base_accuracy"] for r in rows} == {facts["accuracy"]}
     assert facts["test_images"] == 80
+
+
+def test_rows_and_page_name_the_commit_of_the_code(
+    finished: tuple[CompareConfig, list[dict[str, Any]]],
+) -> None:
+    config, rows = finished
+
+    (commit,) = {r["commit"] for r in rows}
+    assert commit == code_commit()
+    page = (Path(config.output) / "report.html").read_text(encoding="utf-8")
+    assert (commit or "not run from a checkout") in page
 
 
 def test_a_finished_comparison_is_not_computed_again(

@@ -16,6 +16,7 @@ from sentei.engine.job import Report, Run
 from sentei.methods import METHODS, Outcome, Task
 from sentei.methods.base_network import load_base
 from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
+from sentei.records import code_commit
 from sentei.train import evaluate
 from sentei.train.progress import telling
 
@@ -43,6 +44,7 @@ class _Bench:
         images, _ = next(iter(data.loader("train", batch_size=1)))
         self.inputs = images
         self.dense = measure(model, images)
+        self.commit = code_commit()
 
     def run(self, spec: dict[str, Any], report: Report) -> dict[str, Any]:
         """Return the row of one job."""
@@ -94,4 +96,5 @@ class _Bench:
             if outcome.verification is None
             else dataclasses.asdict(outcome.verification),
             "notes": list(outcome.notes),
+            "commit": self.commit,
         }

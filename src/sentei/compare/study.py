@@ -85,17 +85,20 @@ def compare(
         directory / PAGE_NAME,
         title=f"Methods on {config.model}, {config.data}",
         rows=found.rows,
-        provenance=_provenance(config, base),
+        provenance=_provenance(config, found),
         failures=found.failures,
     )
     return found
 
 
-def _provenance(config: CompareConfig, base: dict[str, Any]) -> dict[str, str]:
+def _provenance(config: CompareConfig, found: Comparison) -> dict[str, str]:
     """Return what the numbers of a comparison rest on, in words."""
+    base = found.base
+    commits = sorted({row["commit"] for row in found.rows if row.get("commit")})
     recipes = {name: dataclasses.asdict(config.recipe(name)) for name in config.recipes}
     return {
         "sentei": __version__,
+        "commits": ", ".join(commits) or "not run from a checkout",
         "base network": f"{base['accuracy']:.4f} on {base['test_images']} test images",
         "SHA-256 of its weights": base["sha256"],
         "SHA-256 of the data": base["data_digest"],
