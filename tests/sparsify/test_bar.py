@@ -1,6 +1,7 @@
 """BAR: the gates' probabilities, the barrier by hand, its gradient, and the budget."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,6 +72,23 @@ def test_penalty_is_that_of_the_expected_cost() -> None:
     first, second = 6 * share, 8 * share
     load = (64 * first * 27 + 9 * second * first * 9 + second * 4) / (0.5 * 14288)
     assert float(penalty.detach()) == pytest.approx(0.5 * (1.5 / (2 - load) - 1) * load)
+
+
+def test_the_best_gates_of_a_group_stay_open_when_all_are_pushed_shut() -> None:
+    model = fill(PlainNet())
+    graph = trace(model, example(1, 3, 8, 8))
+    hook = BAR().start(replace(setting_for(graph), floor=0.3))  # 2 of 6 and 3 of 8 channels
+    hook.on_start(model)
+    (theta,) = (p for name, p in model.named_parameters() if name.endswith("theta"))
+    shut = torch.linspace(-9, -4, 14, dtype=torch.float64)
+    with torch.no_grad():
+        theta.copy_(shut)
+
+    hook.after_step(model)
+
+    assert theta[[4, 5, 11, 12, 13]].tolist() == [0.0] * 5
+    torch.testing.assert_close(theta.detach()[:4], shut[:4])
+    torch.testing.assert_close(theta.detach()[6:11], shut[6:11])
 
 
 def test_digits_end_near_the_budget() -> None:

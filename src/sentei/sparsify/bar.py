@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from sentei.cost.soft import SoftCosts
 from sentei.criteria.base import FloatArray, Source
 from sentei.seeding import make_generator
-from sentei.sparsify.base import SPARSIFIERS, Setting, SparseHook, Sparsifier, check_at_least
+from sentei.sparsify.base import (
+    SPARSIFIERS,
+    Setting,
+    SparseHook,
+    Sparsifier,
+    check_at_least,
+    must_stay,
+)
 from sentei.sparsify.channels import as_scores, evidence_of, group_sums
 from sentei.sparsify.gates import attach_gates
 
@@ -38,14 +45,21 @@ class BAR(Sparsifier):
 
     where a = 1 - ``margin`` and b falls from what the whole network costs to 1 along a sigmoid
     of the time. In the last hundredth before b, and beyond it, f goes on as a straight line, so
-    that a network outside the barrier is pushed in. In the end the gates without noise are folded
-    into the weights. Scores are :math:`\theta`, compared over all groups.
+    that a network outside the barrier is pushed in. As many channels of a group as the floor
+    keeps have :math:`\theta \ge 0`, those with the largest. In the end the gates without noise
+    are folded into the weights. Scores are :math:`\theta`, compared over all groups.
+
+    The barrier pulls hardest where one channel saves most; what the data say of a channel moves
+    its gate far more slowly. In a training of tens of steps the pull alone decides: it closes the
+    group that saves most, in a residual network the first stage, down to the floor. It takes
+    epochs by the dozen until the channels of a group differ.
 
     Source: Lemaire et al., Structured Pruning of Neural Networks with Budget-Aware
     Regularization, CVPR 2019, arXiv:1811.09332.
     Difference: the exact form of the barrier is derived here from its description (0 below a,
     without bound at b); V is the expected cost, and any cost may be limited; a coupled group has
-    one gate a channel; distillation, part of the method, is the recipe's ``distill_weight``.
+    one gate a channel; the floor, without which every gate of a group may close and nothing
+    passes; distillation, part of the method, is the recipe's ``distill_weight``.
 
     Args:
         strength: :math:`\lambda`, >= 0.
@@ -132,7 +146,11 @@ class _BARHook(SparseHook):
         loads = [costs[name] / limit for name, limit in self.setting.targets.items()]
         return torch.stack(loads).amax().to(probabilities.dtype)
 
+    @torch.no_grad()
     def after_step(self, _model: nn.Module) -> None:
+        theta = self.gates.theta
+        stay = torch.from_numpy(must_stay(self.setting, as_scores(theta))).to(theta.device)
+        theta.copy_(torch.where(stay, theta.clamp(min=0), theta))
         self.count_step()
         self._draw()
 
