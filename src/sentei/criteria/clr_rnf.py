@@ -21,9 +21,17 @@ class ClrRnf(Criterion):
     .. math:: s_c = 1 - \frac{1}{C} \Bigl(\max_d \pi_d(c)
         + \frac{1}{C} \operatorname{mean}_d \pi_d(c) \Bigr)
 
-    The second term, below 1, only parts those that enter together. Takes :math:`C^2` memory and
-    :math:`C^2 (F + \log C)` time for C channels owning F elements each. The widths of the paper
-    are the scope ``clr``.
+    The second term, below 1, only parts those that enter together.
+
+    Of vectors that differ in length the shorter are the nearer to all, so that what stays is
+    what is small: in a trained ResNet-20 the scores go against ``l1`` in every group (Spearman
+    -0.78 to -0.97; from filters alone -0.65 to -0.96). This is the paper's rule and no slip in
+    it. The authors' code gives what stays new norms, which undo its size, prunes nothing but the
+    inside of residual blocks, and trains for 150 epochs; with the norms that there are and a
+    short recovery, expect less than from ``random``.
+
+    Takes :math:`C^2` memory and :math:`C^2 (F + \log C)` time for C channels owning F elements
+    each. The widths of the paper are the scope ``clr``.
 
     Source: Lin et al., Pruning Networks with Cross-Layer Ranking and k-Reciprocal Nearest
     Filters, TNNLS 2022, arXiv:2202.07190.
