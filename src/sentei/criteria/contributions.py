@@ -12,7 +12,7 @@ convolution; O = outputs at a position; R = outputs that are looked at; D = chan
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from math import prod
@@ -195,19 +195,55 @@ def contributions(reading: Reading, draw: Draw) -> Iterator[tuple[IntArray, Tens
 
     Channels that meet in no output (of other groups of a convolution) have rows of their own.
     """
+    for share in shares(reading, draw):
+        num_outputs = share.kernels.shape[1]
+        block = max(1, _BLOCK // (len(share.numbers) * num_outputs))
+        for block_CRK in share.patches.split(block, dim=1):
+            yield share.numbers, (block_CRK @ share.kernels.mT).flatten(1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Share:
+    """What a group of a convolution, or a whole product, makes of its channels.
+
+    Here R = outputs' positions that are looked at, and K goes over all that one output position
+    reads of a channel.
+
+    Attributes:
+        numbers: Of the channels among those of the point, [C].
+        outputs: Which outputs they contribute to.
+        patches: What is read, [C, R, K].
+        kernels: The weights it is multiplied with, [C, O, K].
+    """
+
+    numbers: IntArray = field(repr=False)
+    outputs: slice
+    patches: Tensor = field(repr=False)
+    kernels: Tensor = field(repr=False)
+
+
+def shares(reading: Reading, draw: Draw) -> Iterator[Share]:
+    """Yield what every group of a convolution makes of its channels; a product is one group."""
     patches_NPJK, weight_OIK = patches(reading, draw)
     point = reading.point
     conv_groups = patches_NPJK.shape[1] // weight_OIK.shape[1]
-    for channels, own_patches, weight in zip(
-        np.split(point.channels, conv_groups),
-        patches_NPJK.chunk(conv_groups, dim=1),
-        weight_OIK.chunk(conv_groups, dim=0),
-        strict=True,
+    num_outputs = len(weight_OIK) // conv_groups
+    for number, (channels, own_patches, weight) in enumerate(
+        zip(
+            np.split(point.channels, conv_groups),
+            patches_NPJK.chunk(conv_groups, dim=1),
+            weight_OIK.chunk(conv_groups, dim=0),
+            strict=True,
+        )
     ):
         part = replace(point, channels=channels)
         if len(part.owned):
-            numbers = np.searchsorted(point.owned, part.owned)
-            yield from ((numbers, rows) for rows in _blocks(part, own_patches, weight))
+            yield Share(
+                numbers=np.searchsorted(point.owned, part.owned),
+                outputs=slice(number * num_outputs, (number + 1) * num_outputs),
+                patches=_by_channel(part, own_patches),
+                kernels=part.by_channel(weight).transpose(0, 1),
+            )
 
 
 def patches(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -218,25 +254,22 @@ def patches(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
 
 def outputs(reading: Reading, draw: Draw) -> Tensor:
     """Return what a convolution or product made at drawn positions, [N, O, J]."""
-    flat_NOL = _flat(reading.point, reading.output)
+    flat_NOL = flat(reading.point, reading.output)
     return _gathered(flat_NOL, draw(len(flat_NOL), flat_NOL.shape[2])[:, :, None])[..., 0]
 
 
-def _flat(point: Point, tensor: Tensor) -> Tensor:
-    """Return a tensor with samples first, the dimension of the channels next, and one more."""
+def flat(point: Point, tensor: Tensor) -> Tensor:
+    """Return a tensor that a call reads or makes as [samples, positions of channels, L]."""
     batch = tensor[None] if point.sample_dim is None else tensor
     return batch.movedim(point.dim, 1)[..., None].flatten(2)
 
 
-def _blocks(point: Point, patches_NPJK: Tensor, weight_OPK: Tensor) -> Iterator[Tensor]:
-    """Yield blocks of contributions, rows [C, some of N J O]."""
-    num_outputs, size = len(weight_OPK), weight_OPK.shape[2]
-    kernel_COK = point.by_channel(weight_OPK).transpose(0, 1)
+def _by_channel(point: Point, patches_NPJK: Tensor) -> Tensor:
+    """Return patches by the channel that owns them, [C, N J, positions of a channel K]."""
+    num_positions, size = patches_NPJK.shape[2:]
     by_channel = point.by_channel(patches_NPJK.flatten(2))
-    by_channel = by_channel.unflatten(2, (-1, patches_NPJK.shape[2], size))
-    patches_CRK = by_channel.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
-    for block_CRK in patches_CRK.split(max(1, _BLOCK // (len(kernel_COK) * num_outputs)), dim=1):
-        yield (block_CRK @ kernel_COK.mT).flatten(1)
+    by_channel = by_channel.unflatten(2, (-1, num_positions, size))
+    return by_channel.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
 
 
 def _multiplied(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -249,7 +282,7 @@ def _multiplied(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
             "look at weights"
         )
     weight_OP = weight if point.function == "linear" else weight.T
-    flat_NPL = _flat(point, reading.input)
+    flat_NPL = flat(point, reading.input)
     return _gathered(flat_NPL, draw(len(flat_NPL), flat_NPL.shape[2])[:, :, None]), weight_OP[
         ..., None
     ]

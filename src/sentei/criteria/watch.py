@@ -13,7 +13,7 @@ F = elements of a channel at a point, for one image.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from typing import Any
 
@@ -115,6 +115,7 @@ def watch(
     *,
     read: Read | None = None,
     read_gradient: ReadGradient | None = None,
+    read_error: ReadGradient | None = None,
 ) -> Iterator[None]:
     """Look at the points of every run of ``model`` inside the context; the results stay the same.
 
@@ -125,6 +126,8 @@ def watch(
         read: Called without gradients after each call that reads a point, with its output.
         read_gradient: Called in every backward pass with what the point held and the gradient of
             the loss with respect to what the call read there, of the same shape.
+        read_error: Called in every backward pass with what the point held and the gradient of the
+            loss with respect to what the call made of it.
 
     Raises:
         TraceError: The model runs differently than when it was traced.
@@ -133,7 +136,7 @@ def watch(
     by_call: dict[int, list[Point]] = {}
     for point in points:
         by_call.setdefault(point.call, []).append(point)
-    watcher = _Watcher(graph, by_call, read, read_gradient)
+    watcher = _Watcher(graph, by_call, read, read_gradient, read_error)
     handles = [
         model.register_forward_pre_hook(watcher.enter, with_kwargs=True),
         model.register_forward_hook(watcher.leave, always_call=True),
@@ -152,11 +155,13 @@ class _Watcher:
         by_call: dict[int, list[Point]],
         read: Read | None,
         read_gradient: ReadGradient | None,
+        read_error: ReadGradient | None,
     ) -> None:
         self.recording = graph.recording
         self.by_call = by_call
         self.read = read
         self.read_gradient = read_gradient
+        self.read_error = read_error
         self.num_images = 0
         self.running = ExitStack()
 
@@ -176,6 +181,10 @@ class _Watcher:
                 reading = self._reading(point, func, args, kwargs)
                 args, kwargs = _hooked(self.read_gradient, reading, args, kwargs)
         output = func(*args, **kwargs)
+        if self.read_error is not None and output.requires_grad:
+            for point in here:
+                reading = self._reading(point, func, args, kwargs)
+                output.register_hook(partial(_hand_over, self.read_error, reading))
         if self.read is not None:
             with torch.no_grad():
                 for point in here:
@@ -201,6 +210,11 @@ class _Watcher:
         )
 
 
+@torch.no_grad()
+def _hand_over(read: ReadGradient, reading: Reading, gradient: Tensor) -> None:
+    read(reading, gradient)
+
+
 def _hooked(
     read: ReadGradient, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> _Arguments:
@@ -210,12 +224,7 @@ def _hooked(
     if not tensor.requires_grad:
         return args, kwargs
     alias = tensor.view_as(tensor)
-
-    @torch.no_grad()
-    def receive(gradient: Tensor) -> None:
-        read(reading, gradient)
-
-    alias.register_hook(receive)
+    alias.register_hook(partial(_hand_over, read, reading))
     return _swapped((args, kwargs), arguments, alias)
 
 
