@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from sentei.engine.base import EXECUTORS, Executor, Listener
 from sentei.engine.crew import Agency, Crew, Worker
 from sentei.engine.job import Job, Task
-from sentei.engine.worker import Message, build_task, stream_job, threads_environment
+from sentei.engine.worker import (
+    Message,
+    build_task,
+    keep_freed_memory,
+    stream_job,
+    threads_environment,
+)
 from sentei.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -134,6 +140,7 @@ class _Host:
 
     def __init__(self, environment: dict[str, str]) -> None:
         os.environ.update(environment)
+        keep_freed_memory()
         self._run: Run | None = None
 
     def build(self, task: dict[str, Any]) -> Iterator[Message]:

@@ -1,7 +1,5 @@
 """Recipes a second of every sampler of pruning spaces, and what its recipes are like.
 
-    python benchmarks/space_samplers.py [--networks resnet20 resnet56] [--macs 0.7 0.5 0.3] [--num N]
-
 Residual channels are kept, so that all samplers apply; the regime is the target give or take half a
 percent of the dense network's multiply-adds. Medians of the spread of pruning ratios and of the
 share of parameters show that the measure is a part of a space: where samplers differ there, their
@@ -12,27 +10,22 @@ in its row.
 import argparse
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a script, this folder's parent is not on the path
-
-from benchmarks.zoolib.table import table  # noqa: E402
-from sentei.cost import CostModel  # noqa: E402
-from sentei.errors import SpaceError  # noqa: E402
-from sentei.graph import trace  # noqa: E402
-from sentei.models import load_model  # noqa: E402
-from sentei.records import hardware  # noqa: E402
-from sentei.spaces.sampling import SAMPLERS, Sampler  # noqa: E402
-from sentei.spaces.space import SpaceConfig, regime  # noqa: E402
-from sentei.spaces.terrain import Terrain  # noqa: E402
+from benchmarks.zoolib.table import table
+from sentei.cost import CostModel
+from sentei.errors import SpaceError
+from sentei.graph import trace
+from sentei.models import load_model
+from sentei.records import hardware
+from sentei.spaces.sampling import SAMPLERS, Sampler
+from sentei.spaces.space import SpaceConfig, regime
+from sentei.spaces.terrain import Terrain
 
 HEADER = ["network", "MACs", "sampler", "recipes/s", "ms each", "median std", "median params"]
 ATTEMPTS = {"rejection": 20}  # each is a thousand draws; where 20 fail, none will come soon
@@ -104,21 +97,18 @@ def _cells(own: Rate) -> list[str]:
     ]  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command line."""
     parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet56"])
     parser.add_argument("--macs", nargs="+", type=float, default=[0.7, 0.5, 0.3])
     parser.add_argument("--num", type=int, default=100, help="recipes of a run (default 100)")
     parser.add_argument("--runs", type=int, default=3, help="runs, of which the median (default 3)")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the benchmark and print its table."""
     machine = hardware()
     print(f"{machine.cpu}, numpy {machine.libraries['numpy']}, scipy {machine.libraries['scipy']}")
     found = rows(options.networks, options.macs, num=options.num, num_runs=options.runs)
     print(table(HEADER, found))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.space_samplers import main, rate, rows, terrain_of
+from benchmarks.spacelib.samplers import rate, rows, terrain_of
+from benchmarks.spaces import main
 from sentei.spaces.sampling import SAMPLERS
 
 
@@ -32,6 +33,9 @@ def test_a_sampler_that_finds_nothing_says_so() -> None:
 
 
 def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--networks", "resnet20", "--macs", "0.6", "--num", "5", "--runs", "1"]) == 0
+    assert (
+        main(["samplers", "--networks", "resnet20", "--macs", "0.6", "--num", "5", "--runs", "1"])
+        == 0
+    )
 
     assert "hit-and-run" in capsys.readouterr().out

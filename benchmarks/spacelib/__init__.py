@@ -1,0 +1,1 @@
+"""What the benchmarks of pruning spaces measure."""

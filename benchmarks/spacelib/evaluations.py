@@ -1,0 +1,404 @@
+"""One-shot evaluations of subnetworks: sentei's worker against the literal way.
+
+The literal way copies the network, builds Torch-Pruning's dependency graph, prunes, measures batch
+norms anew and validates, every time: once with images sliced in batches from memory, once through a
+``DataLoader`` that fetches and normalises image by image, as most code does. All ways get the same
+widths, the same channels and the same images, and take turns; the literal ones in a process as
+Python starts it, sentei's in one prepared as its workers are. CPU seconds on one thread. Without
+``--data`` images and weights are random: times mean the same, ranks nothing. The row with fewer
+images computes something else; beside it stands the agreement of its ranks. The bar is judged by the row that computes the same, against the faster
+literal way.
+"""
+
+import argparse
+import copy
+import importlib
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from benchmarks.zoolib.table import table
+from sentei.allocate import plan_widths
+from sentei.criteria import score
+from sentei.data import DataSplits
+from sentei.data.tensor_images import TensorImages
+from sentei.engine.worker import keep_freed_memory
+from sentei.graph import Graph
+from sentei.pipeline.network import load_network
+from sentei.pipeline.splits import load_splits
+from sentei.records import hardware
+from sentei.seeding import derive_seed, make_generator
+from sentei.spaces.evaluate import Evaluator
+from sentei.spaces.protocol import Protocol
+
+# Shapes: G = groups, N = images.
+
+BAR = 3.0  # times faster than the literal way
+FORWARD_BAR = 0.9  # share of a worker's time inside forward passes
+TOLERANCE = 1e-4  # relative difference of losses that counts as the same computation
+BATCH = 128
+
+Images: TypeAlias = Iterable[Sequence[Tensor]]
+Ways: TypeAlias = Mapping[str, Callable[[Mapping[str, int]], float]]
+"""Name -> a function of the widths by group that returns the validation loss."""
+
+LITERAL = "literal, images in memory"
+SAME = "sentei"
+"""The way of sentei that computes what the literal ways compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one way spent on one subnetwork, and what it found.
+
+    Attributes:
+        seconds: CPU seconds, end to end.
+        forward_s: Those inside forward passes of the network.
+        loss: Of validation, in nats.
+    """
+
+    seconds: float
+    forward_s: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is raced on, as the command line says it.
+
+    Attributes:
+        network: Name of a built-in network.
+        data: As :func:`sentei.data.load_data` takes it; None is random images.
+        weights: File of weights; None is random ones.
+        val: Validation images.
+        recalibration: Images for batch norms.
+        few: Images for batch norms of the faster row.
+    """
+
+    network: str
+    data: str | None = None
+    weights: str | None = None
+    val: int
+    recalibration: int
+    few: int
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol of the rows that compute the same."""
+        return Protocol(recalibration_images=self.recalibration, recalibration_batch=BATCH)
+
+    def evaluator(self) -> Evaluator:
+        """Return sentei's evaluator; equal in every process."""
+        model = load_network(self.network, num_classes=10, weights=self.weights).model.eval()
+        if self.data:
+            data = load_splits(self.data, model=model, counts={"val": self.val})
+        else:
+            shape = (3, 32, 32) if "digits" not in self.network else (1, 8, 8)
+            data = random_images(shape, train=self.recalibration, val=self.val)
+        return Evaluator(protocol=self.protocol, model=model, data=data)
+
+
+# The literal way -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Literal:
+    """Copies, builds a dependency graph, prunes, measures batch norms and validates, every time."""
+
+    graph: Graph
+    model: nn.Module
+    data: DataSplits
+    protocol: Protocol
+
+    def from_memory(self, widths: Mapping[str, int]) -> float:
+        """Return the validation loss of a subnetwork; images come from memory, batch by batch."""
+        train = self.data.train
+        assert isinstance(train, TensorImages)
+        chunks = self._recalibration_N().split(BATCH)
+        return self._run(
+            widths,
+            (train.batch(chunk.tolist()) for chunk in chunks),
+            self.data.loader("val", batch_size=BATCH),
+        )
+
+    def from_loader(self, widths: Mapping[str, int]) -> float:
+        """Return the validation loss of a subnetwork; images come one by one."""
+        train = Subset(self.data.train, self._recalibration_N().tolist())
+        return self._run(
+            widths, DataLoader(train, batch_size=BATCH), DataLoader(self.data.val, batch_size=BATCH)
+        )
+
+    def _run(self, widths: Mapping[str, int], train: Images, val: Images) -> float:
+        widths_G = np.array([widths.get(g.name, g.width) for g in self.graph.groups])
+        plan = plan_widths(self.graph, score(self.graph, self.protocol.criterion), widths_G)
+        model = copy.deepcopy(self.model)
+        prune_literally(model, plan.removed, torch.zeros(1, *self.data.input_shape))
+        recalibrate_literally(model, train)
+        return validate_literally(model, val)
+
+    def _recalibration_N(self) -> Tensor:
+        """Return the indices of the training images that sentei takes too."""
+        root = derive_seed(self.protocol.seed, "replicate", "0")
+        count = len(self.data.train)  # type: ignore[arg-type]  # all our data sets have a length
+        generator = torch.Generator().manual_seed(derive_seed(root, "recalibration"))
+        order = torch.randperm(count, generator=generator)
+        return order[: self.protocol.recalibration_images]
+
+
+def prune_literally(model: nn.Module, removed: Mapping[str, Sequence[int]], inputs: Tensor) -> None:
+    """Remove channels of convolutions, by their names, with Torch-Pruning; changes the model."""
+    rival = importlib.import_module("torch_pruning")
+    graph = rival.DependencyGraph().build_dependency(model, example_inputs=inputs)
+    for name, channels in removed.items():
+        prune = rival.prune_conv_out_channels
+        graph.get_pruning_group(model.get_submodule(name), prune, idxs=list(channels)).prune()
+
+
+@torch.no_grad()
+def recalibrate_literally(model: nn.Module, batches: Images) -> None:
+    """Measure batch norms anew as means over batches; changes the model."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+            module.train()
+    for images, _ in batches:
+        model(images)
+    model.eval()
+
+
+@torch.no_grad()
+def validate_literally(model: nn.Module, batches: Images) -> float:
+    """Return the mean cross entropy."""
+    total, count = 0.0, 0
+    for images, labels in batches:
+        total += nn.functional.cross_entropy(model(images), labels, reduction="sum").item()
+        count += len(labels)
+    return total / count
+
+
+# The race --------------------------------------------------------------------------------------
+
+
+def literal_ways(setting: Setting) -> Ways:
+    """Return the literal ways."""
+    full = setting.evaluator()
+    literal = Literal(graph=full.graph, model=full.model, data=full.data, protocol=setting.protocol)
+    return {LITERAL: literal.from_memory, "literal, DataLoader": literal.from_loader}
+
+
+def sentei_ways(setting: Setting) -> Ways:
+    """Return sentei on the same images, and on fewer."""
+    full, few = setting.evaluator(), setting.few
+
+    def way(**changes: Any) -> Callable[[Mapping[str, int]], float]:  # noqa: ANN401
+        evaluator = replace(full, protocol=replace(setting.protocol, **changes))
+        return lambda widths: float(evaluator.run({"widths": widths}, lambda _: None)["val_loss"])
+
+    return {
+        SAME: way(),
+        f"sentei, {few} images for batch norms": way(recalibration_images=few),
+    }
+
+
+def draw_widths(graph: Graph, count: int, *, low: float = 0.2) -> list[dict[str, int]]:
+    """Return random widths, ``low`` to all of each group that one convolution alone produces.
+
+    Torch-Pruning does not follow the padded shortcuts of all networks; groups of one producer are
+    removed alike by both.
+    """
+    weights = {f"{name}.weight" for name, m in graph.model.named_modules() if type(m) is nn.Conv2d}
+    single = [
+        group
+        for group in graph.groups
+        if [m.tensor for m in group.members if m.dim == 0 and m.tensor in weights]
+        == [f"{group.name}.weight"]
+    ]
+    rng = np.random.default_rng(0)
+    return [
+        {g.name: max(1, round(g.width * float(rng.uniform(low, 1.0)))) for g in single}
+        for _ in range(count)
+    ]
+
+
+def race(setting: Setting, recipes: Sequence[Mapping[str, int]]) -> dict[str, list[Measured]]:
+    """Return for every way what it did on every recipe; they take turns in two processes.
+
+    The first recipe is run once unmeasured: a worker loads images and scores once in its life.
+    """
+    spawn = get_context("spawn")
+    with ExitStack() as stack:
+        pools = {
+            kind: stack.enter_context(
+                ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(kind, setting))
+            )
+            for kind in _KINDS
+        }
+        hosts = {name: pool for pool in pools.values() for name in pool.submit(_names).result()}
+        turns = [
+            {name: host.submit(_measure, name, recipe).result() for name, host in hosts.items()}
+            for recipe in [recipes[0], *recipes]
+        ]
+    return {name: [turn[name] for turn in turns[1:]] for name in hosts}
+
+
+_KINDS = {"literal": literal_ways, "sentei": sentei_ways}
+_ways: dict[str, Callable[[Mapping[str, int]], float]] = {}  # of this process of the race
+
+
+def _begin(kind: str, setting: Setting) -> None:
+    """Prepare a process of the race."""
+    if kind == "sentei":
+        keep_freed_memory()
+    torch.set_num_threads(1)
+    _ways.update(_KINDS[kind](setting))
+
+
+def _names() -> list[str]:
+    return list(_ways)
+
+
+def _measure(name: str, recipe: Mapping[str, int]) -> Measured:
+    """Return what a way spends on one recipe."""
+    with timed_forwards() as forwards:
+        begin = time.process_time()
+        loss = _ways[name](recipe)
+        seconds = time.process_time() - begin
+    return Measured(seconds=seconds, forward_s=sum(forwards), loss=loss)
+
+
+@contextmanager
+def timed_forwards() -> Iterator[list[float]]:
+    """Collect the CPU seconds of every outermost call of a module in a ``with`` block."""
+    seconds: list[float] = []
+    call = nn.Module.__call__
+    depth = 0
+
+    def timed(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the module
+        nonlocal depth
+        begin = time.process_time()
+        depth += 1
+        try:
+            return call(self, *args, **kwargs)
+        finally:
+            depth -= 1
+            if depth == 0:
+                seconds.append(time.process_time() - begin)
+
+    nn.Module.__call__ = timed  # type: ignore[method-assign]
+    try:
+        yield seconds
+    finally:
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+
+
+def rows(found: Mapping[str, Sequence[Measured]]) -> list[dict[str, Any]]:
+    """Return seconds, ratio, share of forwards and agreement of every way with the literal one."""
+    base = found[LITERAL]
+    return [
+        {
+            "way": name,
+            "seconds": statistics.median(m.seconds for m in own),
+            "times_faster": sum(m.seconds for m in base) / sum(m.seconds for m in own),
+            "forward_share": sum(m.forward_s for m in own) / sum(m.seconds for m in own),
+            "largest_difference": max(
+                abs(m.loss - b.loss) / abs(b.loss) for m, b in zip(own, base, strict=True)
+            ),
+            "tau": float(kendalltau([m.loss for m in base], [m.loss for m in own]).statistic),
+        }
+        for name, own in found.items()
+    ]
+
+
+def misses(row: Mapping[str, Any]) -> list[str]:
+    """Return what a row that should compute the same as the literal way misses, in words."""
+    said = []
+    if row["largest_difference"] > TOLERANCE:
+        said.append(f"{row['way']} differs by {row['largest_difference']:.1e} from the literal")
+    if row["times_faster"] < BAR:
+        said.append(f"{row['way']} is {row['times_faster']:.2f} times faster, not {BAR:g}")
+    if row["forward_share"] < FORWARD_BAR:
+        said.append(f"{row['way']} spends {row['forward_share']:.0%} of its time in forwards")
+    return said
+
+
+def random_images(shape: tuple[int, int, int], *, train: int, val: int) -> DataSplits:
+    """Return random bytes with random labels of ten classes."""
+    generator = make_generator(0, "random images")
+
+    def draw(count: int) -> TensorImages:
+        images = torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
+        labels = torch.randint(10, (count,), generator=generator)
+        return TensorImages(images, labels, mean=[0.5] * shape[0], std=[0.25] * shape[0])
+
+    return DataSplits(
+        name="random",
+        train=draw(train),
+        val=draw(val),
+        test=draw(BATCH),
+        num_classes=10,
+        class_names=tuple(map(str, range(10))),
+        input_shape=shape,
+        digest="",
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command line."""
+    parser.add_argument("--network", default="resnet20", help="built-in name (resnet20)")
+    parser.add_argument("--data", help="such as cifar10:DIR; random images without")
+    parser.add_argument("--weights", help="file of weights; random ones without")
+    parser.add_argument("--subnets", type=int, default=5, help="how many (5)")
+    parser.add_argument("--val", type=int, default=5000, help="validation images (5000)")
+    parser.add_argument(
+        "--recalibration", type=int, default=12800, help="images for batch norms (12800)"
+    )
+    parser.add_argument(
+        "--few", type=int, default=1280, help="images for batch norms of the faster row (1280)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the race; return 0 if the bar is met."""
+    names = ("network", "data", "weights", "val", "recalibration", "few")
+    setting = Setting(**{name: getattr(options, name) for name in names})
+    recipes = draw_widths(setting.evaluator().graph, options.subnets)
+    found = rows(race(setting, recipes))
+    machine = hardware()
+    print(
+        f"{options.network}, {options.data or 'random images'}, {options.val} validation images, "
+        f"{options.recalibration} for batch norms, {options.subnets} subnetworks, "
+        f"{machine.cpu}, torch {torch.__version__}, one thread\n"
+    )
+    print(
+        table(
+            ("way", "CPU s", "times faster", "in forwards", "largest difference", "Kendall tau"),
+            [
+                (
+                    row["way"],
+                    f"{row['seconds']:.2f}",
+                    f"{row['times_faster']:.2f}",
+                    f"{row['forward_share']:.1%}",
+                    f"{row['largest_difference']:.1e}",
+                    f"{row['tau']:.3f}",
+                )
+                for row in found
+            ],
+        )
+    )
+    said = misses(next(row for row in found if row["way"] == SAME))
+    for line in said:
+        print(f"missed: {line}")
+    return 1 if said else 0

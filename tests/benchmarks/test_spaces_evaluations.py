@@ -1,0 +1,65 @@
+"""The race of evaluations: all ways agree on a small network, and what misses the bar is said."""
+
+import pytest
+import torch
+
+from benchmarks.spacelib.evaluations import (
+    SAME,
+    Setting,
+    draw_widths,
+    misses,
+    race,
+    rows,
+    timed_forwards,
+)
+
+pytest.importorskip("torch_pruning")
+
+
+def test_all_ways_find_the_same_losses_and_spend_time_in_forwards() -> None:
+    setting = Setting(network="digits_cnn", val=32, recalibration=256, few=128)
+    recipes = draw_widths(setting.evaluator().graph, 2)
+
+    found = {row["way"]: row for row in rows(race(setting, recipes))}
+
+    assert set(recipes[0]) == {"conv1", "conv3"}
+    assert list(found) == [
+        "literal, images in memory",
+        "literal, DataLoader",
+        SAME,
+        "sentei, 128 images for batch norms",
+    ]
+    assert found["literal, DataLoader"]["largest_difference"] == 0
+    assert found[SAME]["largest_difference"] < 1e-5
+    assert found["sentei, 128 images for batch norms"]["largest_difference"] > 1e-5
+    assert all(0 < row["forward_share"] < 1 for row in found.values())
+
+
+def test_only_outermost_forwards_are_timed() -> None:
+    inner = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+
+    with timed_forwards() as seconds:
+        torch.nn.Sequential(inner)(torch.zeros(1, 2))
+        inner(torch.zeros(1, 2))
+
+    assert len(seconds) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"times_faster": 1.5}, ["sentei is 1.50 times faster, not 3"]),
+        ({"forward_share": 0.5}, ["sentei spends 50% of its time in forwards"]),
+        ({"largest_difference": 1e-3}, ["sentei differs by 1.0e-03 from the literal"]),
+    ],
+)
+def test_what_misses_a_bar_is_said(changes: dict[str, object], expected: list[str]) -> None:
+    row = {
+        "way": "sentei",
+        "times_faster": 4.0,
+        "forward_share": 0.95,
+        "largest_difference": 1e-7,
+    }
+
+    assert misses(row | changes) == expected
