@@ -255,6 +255,8 @@ TORN = '{"schema_version": 1, "kind"'
         (["bench", "digits_cnn", "--runtime", "eagr"], "Did you mean 'eager'"),
         (["bench", "digits_cnn", "--device", "cuda:9"], "device 'cuda:9' is not there"),
         (["bench"], "name at least one network"),
+        (["bench", "digits_cnn", "--image-size", "0"], "image_size is 0; expected at least 1"),
+        (["bench", "vgg16_bn", "--image-size", "8"], "failed on the example inputs at"),
         (["export", "digits_cnn", "-f", "onx", "-o", "x"], "Did you mean 'onnx'"),
         (["report"], "name at least one run"),
         (["list", "critera_"], "Did you mean 'criteria'"),
@@ -272,6 +274,24 @@ def test_mistakes_are_answered(
     found = complaint(capsys, *arguments)
 
     assert re.search(message, found), found
+
+
+def test_what_nobody_foresaw_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fail(_kind: str | None) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("sentei.pipeline.listing.catalog", fail)
+
+    assert main(["list", "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["kind"] == "KeyError"
+    assert 'raise KeyError("surprise")' in error["message"]
+    assert main(["list"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["list", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_debug_shows_where_an_error_was_raised(capsys: Capture) -> None:

@@ -60,6 +60,14 @@ def test_empty_data_set(capsys: Capture, tmp_path: Path) -> None:
     assert "no image" in refused(capsys, prune(tmp_path / "run", "digits_cnn", data=data))
 
 
+def test_network_that_does_not_take_the_images(capsys: Capture, tmp_path: Path) -> None:
+    message = refused(capsys, prune(tmp_path / "run", net_file(tmp_path)))
+
+    assert "does not run on the images of digits, which have the shape [1, 8, 8]" in message
+    assert "to have 3 channels" in message
+    assert not (tmp_path / "run" / "dense").exists()
+
+
 def test_batches_of_one_image_where_they_cannot_be_normalized(
     capsys: Capture, tmp_path: Path
 ) -> None:

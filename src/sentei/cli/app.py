@@ -24,6 +24,7 @@ from sentei.cli.score import score
 from sentei.cli.space import make_space_app
 from sentei.errors import PruningError
 
+EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -66,7 +67,7 @@ def make_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0: done. 2: something the user can correct. 130: interrupted.
+    0: done. 1: what sentei did not expect. 2: something the user can correct. 130: interrupted.
 
     Args:
         arguments: What follows the name of the program; None takes that of the process.
@@ -88,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         _complain(_message(error), kind=type(error).__name__, as_json=as_json)
         return EXIT_ERROR
+    except Exception as error:  # noqa: BLE001 - models and data are code of the user: anything
+        if "--debug" in given:
+            traceback.print_exc()
+        _complain(_unexpected(error), kind=type(error).__name__, as_json=as_json)
+        return EXIT_UNEXPECTED
     return _deliver(answer, as_json=as_json)
 
 
@@ -123,6 +129,16 @@ def _message(error: Exception) -> str:
             "and run the same command again"
         )
     return " ".join(str(error).split()) if isinstance(error, CycloptsError) else str(error)
+
+
+def _unexpected(error: Exception) -> str:
+    """Return the message of an error that nothing in sentei foresees, and where it arose."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {error}\n  at {frame.filename}:{frame.lineno}: {frame.line}\n"
+        "  it comes from the code of the model or of the data, or is a mistake of sentei; --debug "
+        "shows the whole way, and what was finished is kept"
+    )
 
 
 def _complain(message: str, *, kind: str, as_json: bool) -> None:

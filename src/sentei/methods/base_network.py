@@ -108,6 +108,7 @@ def prepare_base(config: BaseConfig, directory: Path) -> dict[str, Any]:
     network = _load(config, data)
     if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
         data = load_splits(config, network.model)
+    network.check_takes(data.input_shape, of=config.data)
     if network.is_new:
         _learn(config, network.model, data)
     save_pretrained(

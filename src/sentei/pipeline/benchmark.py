@@ -65,6 +65,8 @@ def bench(
         f"{n.name} ({i})" if any(n.name == m.name for m in networks[:i]) else n.name: n.model
         for i, n in enumerate(networks)
     }
+    # Counted before the timing: this says where a network fails on these images.
+    costs = {name: measure(model, example) for name, model in models.items()}
     latencies: dict[str, Mapping[str, Latency]] = {}
     speedups: dict[str, Mapping[str, Speedup]] = {}
     for runtime in runtimes:
@@ -75,7 +77,6 @@ def bench(
         else:
             compared = compare_latency(models, example, runtime=runtime, options=options)
             latencies[runtime], speedups[runtime] = compared.latencies, compared.speedups
-    costs = {name: measure(model, example) for name, model in models.items()}
     return Bench(costs=costs, latencies=latencies, speedups=speedups)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sentei.errors import CheckpointError, ModelError, UnknownNameError
+from sentei.errors import CheckpointError, ModelError, TraceError, UnknownNameError
+from sentei.graph.capture import capture
 from sentei.models import LoadedModel, load_model
 from sentei.seeding import derive_seed
 from sentei.surgery.checkpoint import load_pretrained, read_metadata, read_source
@@ -40,8 +41,10 @@ class Network:
         """Return normal random images [N, C, H, W] of the network's size, or of another.
 
         Raises:
-            ModelError: nothing is known about the size of its images.
+            ModelError: nothing is known about the size of its images, or ``image_size`` < 1.
         """
+        if image_size is not None and image_size < 1:
+            raise ModelError(f"image_size is {image_size}; expected at least 1 pixel")
         if self.input_shape is None and image_size is None:
             raise ModelError(
                 f"{self.name}: the size of its images is not known; give one (--image-size)"
@@ -51,6 +54,24 @@ class Network:
             height = width = image_size
         generator = torch.Generator().manual_seed(0)
         return torch.randn(batch_size, channels, height, width, generator=generator)
+
+    def check_takes(self, shape: tuple[int, int, int], *, of: str) -> None:
+        """Run the network once, on nothing, so that a wrong shape is told before any training.
+
+        Args:
+            shape: Of one image, (C, H, W).
+            of: What the data are called.
+
+        Raises:
+            ModelError: it does not run on such images.
+        """
+        try:
+            capture(self.model, torch.zeros(2, *shape))
+        except TraceError as error:
+            raise ModelError(
+                f"{self.name} does not run on the images of {of}, which have the shape "
+                f"{list(shape)}: {error}"
+            ) from error
 
 
 def load_network(

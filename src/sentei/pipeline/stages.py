@@ -73,6 +73,7 @@ def _make_dense(shop: Workshop) -> Found:
     if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
         data = shop.load_data(in_channels=network.input_shape[0])
     shop.data = data
+    network.check_takes(data.input_shape, of=config.data)
     _check_finite(network)
     digest = _digest(network.model)
     curve = _fine_tune(shop, network)
