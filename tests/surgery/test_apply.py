@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from sentei.errors import PlanError
 from sentei.graph import trace
-from sentei.surgery import Plan, apply, mask, plan_removal, slicer
+from sentei.surgery import Plan, apply, mask, plan_removal, slicer, verify
 from sentei.surgery.slicer import Slicer
 from tests.support import nets
 from tests.support.compare import assert_same, run, some_removal, tensors
@@ -288,6 +289,66 @@ def test_tensors_cut_some_rows_at_a_time_are_the_same(
 
     found = tensors(apply(plan, case.model))
     torch.testing.assert_close(found, expected, rtol=0, atol=0, check_stride=True)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_hooks_on_gradients_survive(in_place: bool) -> None:
+    case = nets.case("plain")
+    shapes: dict[str, tuple[int, ...]] = {}
+    sliced, whole = (case.model.get_parameter(n) for n in ("conv1.weight", "linear.bias"))
+    sliced.register_hook(lambda grad: shapes.update(sliced=tuple(grad.shape)))
+    whole.register_post_accumulate_grad_hook(lambda p: shapes.update(whole=tuple(p.shape)))
+
+    small = apply(plain_plan(case), case.model, in_place=in_place)
+
+    backward(small, case.inputs)
+    assert shapes == {"sliced": (4, 3, 3, 3), "whole": (4,)}
+
+
+class Remembering(nn.Module):
+    """Keeps what its forward computes, as attention maps are kept to look at them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.linear = nn.Linear(8, 5)
+        self.seen: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen["features"] = self.conv(x).relu()
+        return self.linear(self.seen["features"].mean((2, 3)))
+
+
+def remembering() -> nn.Module:
+    model = Remembering()
+    model(nets.example(2, 3, 8, 8).float())
+    return model
+
+
+def old_weight_norm() -> nn.Module:
+    model = Remembering()
+    with pytest.warns(FutureWarning, match="deprecated"):
+        torch.nn.utils.weight_norm(model.conv)
+    return model
+
+
+def masked_by_torch() -> nn.Module:
+    model = Remembering()
+    prune.l1_unstructured(model.conv, "weight", 0.3)
+    return model
+
+
+@pytest.mark.parametrize("make", [remembering, old_weight_norm, masked_by_torch])
+def test_models_that_keep_what_they_computed_are_pruned(make: Callable[[], nn.Module]) -> None:
+    model, x = make().eval(), nets.example(2, 3, 8, 8).float()
+    graph = trace(model, x)
+    plan = plan_removal(graph, {graph.groups[0].name: [1, 4, 5]})
+
+    small = apply(plan, model)
+
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    verify(model, small, plan, x)
+    backward(small, x)
 
 
 @pytest.mark.parametrize("in_place", [False, True])

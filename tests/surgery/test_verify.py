@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from sentei.errors import VerificationError
@@ -29,6 +31,74 @@ def test_right_networks_pass(name: str) -> None:
     result = verify(case.model, small, plan, case.inputs)
 
     assert max(result.output_error, result.gradient_error) < result.tolerance == 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    image: Tensor
+    more: dict[str, list[Tensor]]
+    label: str
+
+
+class OfDataclass(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.linear = nn.Linear(8, 5)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        y = self.conv(inputs.image).relu() * self.conv(inputs.more["others"][0]).sigmoid()
+        return self.linear(y.mean((2, 3)))
+
+
+def test_inputs_within_a_dataclass_are_verified_with_their_gradients() -> None:
+    model = OfDataclass().eval()
+    x, y = nets.example(2, 3, 8, 8).float(), nets.example(2, 3, 8, 8, seed=2).float()
+    given = Inputs(image=x, more={"others": [y]}, label="any")
+    plan = plan_removal(trace(model, given), {"conv": [0, 3]})
+    small = apply(plan, model)
+
+    verify(model, small, plan, given)
+
+    with torch.no_grad():
+        small.get_parameter("conv.weight")[0, 2] *= -1
+    with pytest.raises(VerificationError, match="differs from the masked original by"):
+        verify(model, small, plan, given)
+
+
+# Torch's own copy of a script holds parameters that are no leaves.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_part_in_torchscript_stays_and_the_rest_is_verified() -> None:
+    body = nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        scripted = torch.jit.script(body)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), scripted, nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).eval()
+    x = nets.example(2, 3, 10, 10).float()
+    graph = trace(model, x)
+    assert [g.name for g in graph.groups] == ["2"]
+    plan = plan_removal(graph, {"2": [1, 3]})
+
+    verify(model, apply(plan, model), plan, x)
+
+
+def test_a_model_that_recomputes_its_forward_is_told_so() -> None:
+    class Recomputing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = torch.utils.checkpoint.checkpoint(self.body, x, use_reentrant=False)
+            assert isinstance(out, Tensor)
+            return out
+
+    model, x = Recomputing().eval(), nets.example(2, 3, 8, 8).float()
+    plan = plan_removal(trace(model, x), {"body.0": [0]})
+
+    with pytest.raises(VerificationError, match="turn that off while it is verified"):
+        verify(model, apply(plan, model), plan, x)
 
 
 def test_permuted_channels_are_found() -> None:

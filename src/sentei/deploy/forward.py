@@ -1,13 +1,14 @@
 """What timing and export share: the inputs of a forward pass, its batch, its mode, its device."""
 
 import contextlib
-import copy
 import itertools
 from collections.abc import Iterator
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from sentei.graph.capture import copied
 
 Inputs: TypeAlias = tuple[Tensor, ...]
 """The positional arguments of a forward pass; dimension 0 of each is the batch."""
@@ -55,7 +56,7 @@ def on_device(model: nn.Module, device: torch.device) -> nn.Module:
     tensors = itertools.chain(model.parameters(), model.buffers())
     if all(tensor.device == device for tensor in tensors):
         return model
-    return copy.deepcopy(model).to(device)
+    return copied(model).to(device)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from sentei.errors import TraceError
 from sentei.index.atoms import IntArray
 from sentei.index.sizes import Expr, Size, SizeLog, plain
 
+M = TypeVar("M", bound=nn.Module)
 Kind = Literal["param", "buffer", "input", "const", "op"]
 
 # Calls that run as one opaque operator: their insides depend on the widths in ways that no size
@@ -183,15 +184,19 @@ def tensors_in(obj: Any, seen: frozenset[int] = frozenset()) -> Iterator[Tensor]
     elif isinstance(obj, list | tuple | set):
         for item in obj:
             yield from tensors_in(item, seen)
-    elif (
-        dataclasses.is_dataclass(obj)
-        or (hasattr(obj, "__dict__") and not isinstance(obj, nn.Module | type))
-    ) and id(obj) not in seen:
-        yield from tensors_in(vars(obj), seen | {id(obj)})
+    elif id(obj) not in seen and not isinstance(obj, nn.Module | type):
+        if dataclasses.is_dataclass(obj):
+            yield from tensors_in(_fields(obj), seen | {id(obj)})
+        elif hasattr(obj, "__dict__"):
+            yield from tensors_in(vars(obj), seen | {id(obj)})
+
+
+def _fields(obj: Any) -> dict[str, Any]:
+    return {f.name: getattr(obj, f.name) for f in dataclasses.fields(obj) if hasattr(obj, f.name)}
 
 
 def map_tensors(obj: Any, function: Any) -> Any:
-    """Return ``obj`` with ``function`` applied to every tensor in tuples, lists and dicts."""
+    """Return ``obj`` with ``function`` applied to every tensor in tuples, lists, dicts, dataclasses."""
     if isinstance(obj, Tensor):
         return function(obj)
     if isinstance(obj, list):
@@ -201,7 +206,37 @@ def map_tensors(obj: Any, function: Any) -> Any:
         return type(obj)(*items) if hasattr(obj, "_fields") else tuple(items)
     if isinstance(obj, dict):
         return {k: map_tensors(v, function) for k, v in obj.items()}
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, nn.Module | type):
+        changed = copy.copy(obj)
+        for key, value in _fields(obj).items():
+            object.__setattr__(changed, key, map_tensors(value, function))
+        return changed
     return obj
+
+
+def copied(model: M, memo: dict[int, Any] | None = None) -> M:
+    """Return a deep copy of a module; tensors it has computed and keeps come detached.
+
+    Torch refuses to copy those: an attention map that a forward left behind, the weight that
+    ``torch.nn.utils.prune`` or the old ``weight_norm`` computes.
+
+    Args:
+        model: The module.
+        memo: What to put in place of objects, by id, as of :func:`copy.deepcopy`.
+    """
+    memo = memo or {}
+    try:
+        return copy.deepcopy(model, dict(memo))
+    except RuntimeError:
+        computed = {
+            id(t): t.detach().clone()
+            for module in model.modules()
+            for t in tensors_in(vars(module))
+            if t.grad_fn is not None
+        }
+        if not computed:
+            raise
+        return copy.deepcopy(model, computed | memo)
 
 
 def _bare(obj: Any) -> Any:
@@ -247,6 +282,7 @@ class _Recorder:
         self.modules: list[str] = [""]
         self.call = -1
         self.paused = False
+        self.below = False  # an operator runs: what it calls is no call of the user's code
 
     def user_line(self) -> str:
         frame = sys._getframe(1)
@@ -353,7 +389,14 @@ class _Operators(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        # Below eager code torch has the function mode rest; below scripted code it does not.
+        self.recorder.below = True
+        try:
+            return self._run(func, args, kwargs or {})
+        finally:
+            self.recorder.below = False
+
+    def _run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         shortcut = _SHORTCUTS.get(func) if args and args[0].__class__ is Tensor else None
         if shortcut is not None and args[0].is_meta:
             out = shortcut(*args, **kwargs)
@@ -381,6 +424,8 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         recorder = self.recorder
+        if recorder.below:
+            return func(*args, **kwargs)
         if func in _GETTERS:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
             return recorder.sized(args[0], None if dim is None else plain(dim))
@@ -534,7 +579,7 @@ def _shadow(model: nn.Module, *, real: bool) -> tuple[nn.Module, dict[int, Tenso
         if kind == "param":
             stand_in = nn.Parameter(stand_in, requires_grad=False)
         memo[id(tensor)] = stand_ins[id(tensor)] = stand_in
-    return copy.deepcopy(model, memo), stand_ins
+    return copied(model, memo), stand_ins
 
 
 def _run(model: nn.Module, inputs: tuple[Any, ...] | dict[str, Any], *, real: bool) -> Recording:

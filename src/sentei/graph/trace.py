@@ -1,6 +1,5 @@
 """Trace: a model and example inputs in, a graph of groups out."""
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from sentei.errors import TraceError, UnknownNameError
 from sentei.graph import rules  # noqa: F401  (registers them)
 from sentei.graph.analysis import Analysis, Dims, analyse
-from sentei.graph.capture import Kind, Recording, capture, named_tensors
+from sentei.graph.capture import Kind, Recording, capture, copied, named_tensors
 from sentei.graph.groups import INPUTS, OUTPUTS, Graph, Group, Layout, Member, Pick, TraceOptions
 from sentei.graph.rules.attention import default_scales
 from sentei.graph.rules.indexing import one_meaning_a_buffer
@@ -80,7 +79,7 @@ def retrace(graph: Graph, model: nn.Module) -> Graph:
     if not graph.options.training:
         return graph
     return trace(
-        copy.deepcopy(model).eval(),
+        copied(model).eval(),
         graph.inputs,
         protect=graph.options.protect,
         shrink_outputs=graph.options.shrink_outputs,

@@ -1,6 +1,5 @@
 """Apply: a plan and a model in, a new, smaller, ordinary module out."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sentei.errors import PlanError
-from sentei.graph.capture import find_tensor, named_tensors, walk
+from sentei.graph.capture import copied, find_tensor, named_tensors, walk
 from sentei.graph.positions import Place
 from sentei.surgery.plan import Plan
 from sentei.surgery.sizes import state_sizes
@@ -56,7 +55,7 @@ def apply(
             small = model
             _shrink(fitted, slicer)
         else:
-            small = copy.deepcopy(model, _replacements(model, fitted, slicer))
+            small = copied(model, _replacements(model, fitted, slicer))
             modules = dict(walk(small))
     _set_attributes(modules, changes)
     if optimizer is not None:
@@ -153,7 +152,7 @@ def _in_format_of(old: Tensor, new: Tensor) -> Tensor:
 
 
 def _replacements(model: nn.Module, fitted: _Fitted, slicer: Slicer) -> dict[int, Any]:
-    """Return what deepcopy shall put in place of tensors, by id; by itself it drops gradients."""
+    """Return what deepcopy shall put in place of tensors, by id; by itself it drops gradients and hooks."""
     memo: dict[int, Any] = {}
     with torch.no_grad():
         for tensor, name in fitted:
@@ -163,16 +162,28 @@ def _replacements(model: nn.Module, fitted: _Fitted, slicer: Slicer) -> dict[int
                 grad = None if grad is None else slicer.cut(grad, name)
                 memo[id(tensor)] = _like(tensor, _in_format_of(tensor, new), grad)
     for parameter in model.parameters():
-        if parameter.grad is not None and id(parameter) not in memo:
+        grad = parameter.grad
+        if id(parameter) not in memo and (grad is not None or any(_hooks(parameter))):
             new = parameter.detach().clone()
-            memo[id(parameter)] = _like(parameter, new, parameter.grad.clone())
+            memo[id(parameter)] = _like(parameter, new, None if grad is None else grad.clone())
     return memo
+
+
+def _hooks(tensor: Tensor) -> tuple[list[Any], list[Any]]:
+    """Return the hooks on the gradient of a tensor, and those that run after it is accumulated."""
+    after = getattr(tensor, "_post_accumulate_grad_hooks", None)
+    return list((tensor._backward_hooks or {}).values()), list((after or {}).values())
 
 
 def _like(old: Tensor, new: Tensor, grad: Tensor | None) -> Tensor:
     if isinstance(old, nn.Parameter):
         result: Tensor = type(old)(new, old.requires_grad)
         result.grad = grad
+        on_gradient, after = _hooks(old)
+        for hook in on_gradient:
+            result.register_hook(hook)
+        for hook in after:
+            result.register_post_accumulate_grad_hook(hook)
         return result
     return new
 

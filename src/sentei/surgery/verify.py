@@ -1,15 +1,15 @@
 """Verify: does the pruned network compute what the masked original computes?"""
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from sentei.errors import VerificationError
-from sentei.graph.capture import as_inputs, map_tensors, tensors_in
+from sentei.graph.capture import as_inputs, copied, map_tensors, tensors_in
 from sentei.graph.trace import retrace
 from sentei.surgery.mask import mask
 from sentei.surgery.plan import Plan, plan_removal
@@ -112,7 +112,7 @@ def _run_both(
     inputs: Any,  # noqa: ANN401 - whatever the model takes
     dtype: torch.dtype,
 ) -> tuple[_Result, _Result]:
-    dense, pruned = (copy.deepcopy(m).to(dtype).eval() for m in models)
+    dense, pruned = (copied(m).to(dtype).eval() for m in models)
     return _run(mask(plan, dense), inputs, dtype), _run(pruned, inputs, dtype)
 
 
@@ -133,10 +133,19 @@ def _run(model: nn.Module, inputs: Any, dtype: torch.dtype) -> _Result:  # noqa:
             total = total + (tensor.double() * weights.to(tensor.device)).sum()
         grads: list[Tensor] = []
         if leaves and total.requires_grad:
-            grads = list(
-                torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-            )
+            grads = _gradients(total, leaves)
     return [t.detach() for t in out], grads
+
+
+def _gradients(total: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    try:
+        return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
+    except CheckpointError as error:
+        raise VerificationError(
+            "the model computes parts of its forward again in the backward pass "
+            "(torch.utils.checkpoint), which the masked original cannot follow; turn that off "
+            "while it is verified (set_grad_checkpointing(False), use_checkpoint=False, ...)"
+        ) from error
 
 
 def _least_gradient(outputs: list[Tensor], inputs: Any) -> float:  # noqa: ANN401

@@ -306,7 +306,7 @@ def _range(a: Analysis, op: Op, atoms: IntArray) -> IntArray:
         _bound(a, op, atoms, start)
         _bound(a, op, atoms, end)
     if step != 1:
-        a.freeze(atoms, op, f"every {step}th position is taken")
+        a.freeze(atoms, op, f"one position in {step} is taken")
     return atoms[start:end:step]
 
 
