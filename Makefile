@@ -24,7 +24,7 @@ export TORCH_HOME := $(XDG_CACHE_HOME)/torch
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint types test test-slow test-zoo check demo clean
+.PHONY: help setup lint types test docs test-slow test-zoo check demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,13 +54,16 @@ types: $(STAMP)  ## mypy, strict
 test: $(STAMP)  ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+docs: $(STAMP)  ## the examples of the README and of docs/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-glob=*.md README.md docs
+
 test-slow: $(STAMP)  ## the tests that take more than 5 s each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not zoo and not gpu"
 
 test-zoo: $(STAMP)  ## prune and verify whole model zoos
 	$(BIN)/python benchmarks/zoo.py
 
-check: lint types test  ## all that CI checks
+check: lint types test docs  ## all of these
 
 demo: $(STAMP)  ## prune a network on solar cell images, from start to report
 	$(BIN)/python examples/demo_elpv.py
