@@ -62,3 +62,13 @@ class ConfigError(PruningError):
 
 class SpaceError(PruningError):
     """A pruning space is empty, or cannot be described or sampled as asked."""
+
+
+def check_type(name: str, value: object, expected: type) -> None:
+    """Refuse an argument of another type by its name.
+
+    Raises:
+        TypeError: ``value`` is no ``expected``.
+    """
+    if not isinstance(value, expected):
+        raise TypeError(f"{name} is a {type(value).__name__}; expected a {expected.__name__}")

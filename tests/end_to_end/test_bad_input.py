@@ -1,7 +1,9 @@
 """What users get wrong: one clear message, and nothing half done."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,6 +153,36 @@ def test_group_that_does_not_exist() -> None:
     with pytest.raises(sentei.PruningError, match="the graph has no group '9'"):
         sentei.plan_removal(sentei.trace(model, torch.zeros(1, 3, 8, 8)), {"9": [0]})
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x, **_: sentei.trace(x, m), "model is a Tensor; expected a Module"),
+        (lambda m, **_: sentei.score(m, "l1"), "graph is a Sequential; expected a Graph"),
+        (
+            lambda graph, scores, **_: sentei.plan(scores, graph, budget="macs=0.5"),
+            "graph is a Scores; expected a Graph",
+        ),
+        (
+            lambda graph, scores, half, **_: sentei.plan(graph, scores, budget=half),
+            r"budget is 0\.5; expected Budget\(macs=0\.5\)",
+        ),
+        (lambda m, x, half, **_: sentei.prune(m, x, budget=half), r"budget is 0\.5; expected"),
+        (lambda m, plan, **_: sentei.apply(m, plan), "plan is a Sequential; expected a Plan"),
+        (lambda m, plan, **_: sentei.mask(m, plan), "plan is a Sequential; expected a Plan"),
+        (lambda m, x, plan, **_: sentei.verify(plan, m, m, x), "plan is a Sequential; expected"),
+    ],
+    ids=["trace", "score", "plan", "share", "prune", "apply", "mask", "verify"],
+)
+def test_arguments_of_another_kind_are_named(call: Callable[..., Any], message: str) -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)), torch.zeros(1, 3, 8, 8)
+    graph = sentei.trace(model, x)
+    scores = sentei.score(graph, "l1")
+    plan = sentei.plan(graph, scores, budget="macs=0.5")
+
+    with pytest.raises(TypeError, match=message):
+        call(m=model, x=x, graph=graph, scores=scores, plan=plan, half=0.5)
 
 
 def test_device_that_is_not_there(capsys: Capture, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sentei.allocate.path import Path, ascending_scores
 from sentei.cost import CostModel
 from sentei.criteria import Scores
 from sentei.criteria.base import FloatArray
-from sentei.errors import BudgetError, PruningError
+from sentei.errors import BudgetError, PruningError, check_type
 from sentei.graph import Graph
 from sentei.graph.groups import lowest
 from sentei.index.atoms import BoolArray, IntArray
@@ -88,7 +88,7 @@ def plan(  # noqa: PLR0913  (one verb of the public interface; everything after 
     graph: Graph,
     scores: Scores,
     *,
-    budget: Budget,
+    budget: Budget | str,
     scope: str | Scope = "cost-aware",
     round_to: RoundTo = 1,
     floor: float = 0.1,
@@ -100,7 +100,7 @@ def plan(  # noqa: PLR0913  (one verb of the public interface; everything after 
     Args:
         graph: The graph.
         scores: Of its channels; low is removed first.
-        budget: What the result may cost.
+        budget: What the result may cost, such as ``Budget(macs=0.5)`` or ``"macs=0.5"``.
         scope: What orders the channels of different groups, or its name.
         round_to: Widths of pruned groups are multiples of it, >= 1; by group name, 1 for others.
         floor: Least share of a group that stays, in [0, 1]; 0 leaves one channel (a row).
@@ -110,6 +110,7 @@ def plan(  # noqa: PLR0913  (one verb of the public interface; everything after 
     Raises:
         BudgetError: No allocation meets the budget within the tolerance.
         PruningError: The scores do not fit the graph.
+        TypeError: The graph, the scores or the budget are something else.
         ValueError: A number is out of range.
         UnknownNameError: There is no such scope or group.
     """
@@ -154,7 +155,7 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
     graph: Graph,
     scores: Scores,
     *,
-    budget: Budget,
+    budget: Budget | str,
     scope: str | Scope = "cost-aware",
     round_to: RoundTo = 1,
     floor: float = 0.1,
@@ -173,6 +174,9 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
         ValueError: A number is out of range.
         UnknownNameError: There is no such scope or group.
     """
+    check_type("graph", graph, Graph)
+    check_type("scores", scores, Scores)
+    budget = Budget.of(budget)
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance={tolerance}; expected a share of the limit in [0, 1)")
     chosen = SCOPES[scope]() if isinstance(scope, str) else scope

@@ -86,6 +86,20 @@ class Budget:
         return Budget(**{n: dense[n] ** (1 - share) * target**share for n, target in targets})
 
     @classmethod
+    def of(cls, given: "Budget | str") -> "Budget":
+        """Return a budget as it is, and text as :meth:`parse` reads it.
+
+        Raises:
+            BudgetError: The text is no budget.
+            TypeError: ``given`` is neither.
+        """
+        if isinstance(given, str):
+            return cls.parse(given)
+        if not isinstance(given, Budget):
+            raise TypeError(f"budget is {given!r}; expected Budget(macs=0.5), or 'macs=0.5'")
+        return given
+
+    @classmethod
     def parse(cls, text: str) -> "Budget":
         """Return the budget written as ``cost=limit``, several joined by commas.
 

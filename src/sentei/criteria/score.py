@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs
 from sentei.criteria.derivatives import Derivatives
-from sentei.errors import DataError, PruningError
+from sentei.errors import DataError, PruningError, check_type
 from sentei.graph import Graph
 from sentei.graph.capture import find_tensor, walk
 from sentei.graph.trace import retrace
@@ -65,7 +65,9 @@ def score(
             loss or a score is not finite; or the criterion has nothing to judge a group by.
         DataError: There are no images, or labels do not fit.
         TrainingError: The model's outputs do not fit cross entropy.
+        TypeError: ``graph`` is no graph.
     """
+    check_type("graph", graph, Graph)
     name = criterion if isinstance(criterion, str) else repr(criterion)
     chosen = CRITERIA[criterion]() if isinstance(criterion, str) else criterion
     model = graph.model if model is None else model

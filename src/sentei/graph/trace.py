@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from sentei.errors import TraceError, UnknownNameError
+from sentei.errors import TraceError, UnknownNameError, check_type
 from sentei.graph import rules  # noqa: F401  (registers them)
 from sentei.graph.analysis import Analysis, Dims, analyse
 from sentei.graph.capture import Kind, Recording, capture, copied, named_tensors
@@ -43,8 +43,10 @@ def trace(
 
     Raises:
         TraceError: The model fails on these inputs.
+        TypeError: ``model`` is no module.
         UnknownNameError: A name in ``protect`` is neither a module nor a parameter.
     """
+    check_type("model", model, nn.Module)
     protect = tuple(protect)
     options = TraceOptions(
         training=any(m.training for m in model.modules()),

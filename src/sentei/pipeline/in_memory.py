@@ -99,6 +99,7 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
     Raises:
         PruningError: the model cannot be traced, the budget not met, or the result is not what
             the masked original computes; the message says why.
+        TypeError: the model or the budget is something else.
         ValueError: a number is out of its range, or ``recover`` is given without ``data``.
 
     Example:
@@ -113,11 +114,10 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         raise ValueError(
             "recover needs data to train on; pass data=..., batches of (images, labels)"
         )
-    limits = Budget.parse(budget) if isinstance(budget, str) else budget
     done = prune_round(
         model,
         inputs,
-        budget=limits,
+        budget=Budget.of(budget),
         selection=Selection(
             criterion=criterion,
             scope=scope,

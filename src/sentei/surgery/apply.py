@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentei.errors import PlanError
+from sentei.errors import PlanError, check_type
 from sentei.graph.capture import copied, find_tensor, named_tensors, walk
 from sentei.graph.positions import Place
 from sentei.surgery.plan import Plan
@@ -42,7 +42,10 @@ def apply(
     Raises:
         PlanError: The model's tensors do not have the shapes of the traced model, or the
             optimizer's state cannot be sliced. Nothing has been changed then.
+        TypeError: ``plan`` is no plan, or ``model`` no module.
     """
+    check_type("plan", plan, Plan)
+    check_type("model", model, nn.Module)
     slicer = Slicer(plan)
     changes = slicer.changes()
     modules = dict(walk(model))

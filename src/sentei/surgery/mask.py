@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sentei.errors import check_type
 from sentei.graph import Graph, kept
 from sentei.graph.capture import map_tensors, no_fast_path, tensors_in
 from sentei.graph.follow import Follow
@@ -66,7 +67,12 @@ def mask(plan: Plan, model: nn.Module) -> Masked:
     """Return a module of full size that computes what the pruned network will compute.
 
     The model is shared: training the masked module trains it.
+
+    Raises:
+        TypeError: ``plan`` is no plan, or ``model`` no module.
     """
+    check_type("plan", plan, Plan)
+    check_type("model", model, nn.Module)
     return Masked(plan, model)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from sentei.errors import VerificationError
+from sentei.errors import VerificationError, check_type
 from sentei.graph.capture import as_inputs, copied, map_tensors, tensors_in
 from sentei.graph.trace import retrace
 from sentei.surgery.mask import mask
@@ -54,7 +54,9 @@ def verify(
 
     Raises:
         VerificationError: They differ by more; the message says by how much.
+        TypeError: ``plan`` is no plan.
     """
+    check_type("plan", plan, Plan)
     arguments = as_inputs(inputs)
     graph = retrace(plan.graph, model)
     if graph is not plan.graph:
