@@ -56,6 +56,13 @@ def test_typo_is_answered_with_the_nearest_name() -> None:
         make_registry("plum", "fig")["plumm"]
 
 
+def test_far_name_is_answered_with_all_of_a_long_registry() -> None:
+    names = [f"name-{i:02}" for i in range(30)]
+
+    with pytest.raises(PruningError, match=f"unknown fruit 'xyz'. Known: {', '.join(names)}"):
+        make_registry(*names)["xyz"]
+
+
 def test_several_near_names_are_all_offered() -> None:
     assert did_you_mean("l3-norm", ["l1-norm", "l2-norm"]) == (
         " Did you mean 'l2-norm' or 'l1-norm'?"

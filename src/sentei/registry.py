@@ -61,9 +61,8 @@ class Registry(Generic[T]):
             UnknownNameError: no plug-in has that name.
         """
         if name not in self._entries:
-            raise UnknownNameError(
-                f"unknown {self.kind} {name!r}.{did_you_mean(name, self._entries)}"
-            )
+            hint = did_you_mean(name, self._entries) or f" Known: {', '.join(self)}."
+            raise UnknownNameError(f"unknown {self.kind} {name!r}.{hint}")
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:

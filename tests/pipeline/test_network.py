@@ -80,6 +80,15 @@ def test_example_has_the_size_that_is_asked_for() -> None:
     assert network.example(image_size=12, batch_size=3).shape == (3, 1, 12, 12)
 
 
+def test_example_of_a_network_that_tells_no_size_has_the_channels_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "grey.py"
+    path.write_text("from torch import nn\ndef make():\n    return nn.Conv2d(1, 4, 3)\n")
+
+    example = load_network(f"{path}:make").example(image_size=12)
+
+    assert example.shape == (1, 1, 12, 12)
+
+
 def test_unknown_size_of_images_is_a_clear_error(tmp_path: Path) -> None:
     network = load_network("digits_cnn")
     sentei.save_pretrained(network.model, tmp_path, source=network.source)

@@ -49,7 +49,7 @@ class Network:
             raise ModelError(
                 f"{self.name}: the size of its images is not known; give one (--image-size)"
             )
-        channels, height, width = self.input_shape or (3, 0, 0)
+        channels, height, width = self.input_shape or (_channels_read(self.model), 0, 0)
         if image_size is not None:
             height = width = image_size
         generator = torch.Generator().manual_seed(0)
@@ -72,6 +72,11 @@ class Network:
                 f"{self.name} does not run on the images of {of}, which have the shape "
                 f"{list(shape)}: {error}"
             ) from error
+
+
+def _channels_read(model: nn.Module) -> int:
+    """Return how many channels the first convolution reads; colours, where there is none."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
 def load_network(
