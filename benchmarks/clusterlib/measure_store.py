@@ -96,7 +96,7 @@ def _seconds_each(store: Store, jobs: list[Job]) -> list[float]:
     for index, job in enumerate(jobs):
         result = _result(index)
         begin = time.perf_counter()
-        assert store.add_result(job.key, result)
+        assert store.add_ends([(job.key, result)]) == [True]
         seconds.append(time.perf_counter() - begin)
     return seconds
 

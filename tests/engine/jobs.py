@@ -35,13 +35,13 @@ def make(context: Mapping[str, Any]) -> Run:
     def run(spec: dict[str, Any], report: Report) -> dict[str, Any]:
         if "sleep_s" in spec:
             time.sleep(spec["sleep_s"])
+        if _is_there(spec, "hangs_while"):
+            time.sleep(600)
         if spec.get("fails"):
             raise ZeroDivisionError(f"job {spec['x']} divides by zero")
         if "exits" in spec:
             sys.exit(spec["exits"])
-        if "dies_while" in spec and Path(spec["dies_while"]).exists():
-            if spec.get("once"):
-                Path(spec["dies_while"]).unlink()
+        if _is_there(spec, "dies_while"):
             os.kill(os.getpid(), signal.SIGKILL)
         for step in range(spec.get("reports", 0)):
             report({"step": step})
@@ -50,6 +50,15 @@ def make(context: Mapping[str, Any]) -> Run:
         return {"root": math.sqrt(spec["x"]) + offset, "third": spec["x"] / 3}
 
     return run
+
+
+def _is_there(spec: Mapping[str, Any], name: str) -> bool:
+    """Return whether the file of that name is there; it is taken away if it counts once."""
+    if name not in spec or not Path(spec[name]).exists():
+        return False
+    if spec.get("once"):
+        Path(spec[name]).unlink()
+    return True
 
 
 def make_environment(_context: Mapping[str, Any]) -> Run:

@@ -202,11 +202,13 @@ def connected_cluster(head_cpus: int) -> Iterator[Any]:
 @pytest.mark.slow
 @leaky
 def test_jobs_of_a_lost_machine_run_on_the_others(tmp_path: Path) -> None:
-    jobs = numbers(40, sleep_s=0.1)
+    jobs = numbers(40, sleep_s=0.3)
     nodes: list[Any] = []
+    workers: set[str] = set()
 
-    def lose(_event: Event, progress: Progress) -> None:
-        if progress.finished == 8 and nodes:
+    def lose(event: Event, progress: Progress) -> None:
+        workers.add(event.worker)
+        if len(workers) == 4 and progress.finished >= 8 and nodes:  # all have a job
             machines.remove_node(nodes.pop(), allow_graceful=False)
 
     with connected_cluster(1) as machines, open_store(tmp_path / "study", META) as store:

@@ -45,8 +45,8 @@ def filled(directory: Path) -> tuple[object, ...]:
     """Write a study with everything in it, and return its content."""
     with open_store(directory, META) as store:
         store.add_jobs(JOBS)
-        store.add_result(JOBS[2].key, result(0.1 + 0.2))
-        store.add_failure(JOBS[1].key, FAILURE)
+        store.add_ends([(JOBS[2].key, result(0.1 + 0.2))])
+        store.add_ends([(JOBS[1].key, FAILURE)])
         store.add_notes("space", {"all/0": {"job": JOBS[0].key, "weight": 0.5}, "all/1": [1]})
         return content(store)
 
@@ -55,7 +55,7 @@ def test_store_holds_what_was_put_in_it_in_the_order_of_jobs(tmp_path: Path) -> 
     filled(tmp_path)
 
     with open_store(tmp_path, META) as store:
-        store.add_result(JOBS[0].key, result(0.5))
+        store.add_ends([(JOBS[0].key, result(0.5))])
 
         assert store.meta == META
         assert store.jobs() == JOBS
@@ -82,10 +82,10 @@ def test_jobs_are_taken_once(tmp_path: Path) -> None:
 def test_second_result_changes_nothing(tmp_path: Path) -> None:
     with open_store(tmp_path, META) as store:
         store.add_jobs(JOBS)
-        assert store.add_result(JOBS[0].key, result(0.25))
+        assert store.add_ends([(JOBS[0].key, result(0.25))]) == [True]
         size = (tmp_path / JOURNAL_NAME).stat().st_size
 
-        assert not store.add_result(JOBS[0].key, result(0.75))
+        assert store.add_ends([(JOBS[0].key, result(0.75))]) == [False]
 
         assert store.results() == {JOBS[0].key: result(0.25)}
         assert (tmp_path / JOURNAL_NAME).stat().st_size == size
@@ -94,8 +94,8 @@ def test_second_result_changes_nothing(tmp_path: Path) -> None:
 def test_result_after_a_failure_ends_it(tmp_path: Path) -> None:
     with open_store(tmp_path, META) as store:
         store.add_jobs(JOBS)
-        store.add_failure(JOBS[0].key, FAILURE)
-        store.add_result(JOBS[0].key, result(0.25))
+        store.add_ends([(JOBS[0].key, FAILURE)])
+        store.add_ends([(JOBS[0].key, result(0.25))])
 
         assert store.failures() == {}
 
@@ -171,7 +171,7 @@ def test_entry_that_did_not_reach_the_database_is_not_lost(tmp_path: Path) -> No
         old = tmp_path / "old"
         store.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy(tmp_path / DATABASE_NAME, old)
-        store.add_result(JOBS[3].key, result(0.75))
+        store.add_ends([(JOBS[3].key, result(0.75))])
     old.replace(tmp_path / DATABASE_NAME)
 
     with open_store(tmp_path, META) as store:
@@ -251,7 +251,7 @@ def test_reader_sees_a_study_at_work_and_cannot_change_it(tmp_path: Path) -> Non
     with open_store(tmp_path, META) as driver:
         driver.add_jobs(JOBS)
         with read_store(tmp_path) as reader:
-            driver.add_result(JOBS[0].key, result(0.25))
+            driver.add_ends([(JOBS[0].key, result(0.25))])
 
             assert reader.results() == {JOBS[0].key: result(0.25)}
             with pytest.raises(CheckpointError, match="attempt to write a readonly database"):
@@ -322,7 +322,7 @@ def test_disk_that_was_full_loses_nothing(tmp_path: Path, small_disk: Path) -> N
         def fill() -> None:
             nonlocal kept
             for job in jobs:
-                store.add_result(job.key, result(kept / 7))
+                store.add_ends([(job.key, result(kept / 7))])
                 kept += 1
 
         with pytest.raises(CheckpointError, match=r"(No space|disk is full|I/O error).*make room"):

@@ -34,7 +34,8 @@ class Event:
     attempts: int = 1
 
 
-Listener: TypeAlias = Callable[[Event], None]
+Listener: TypeAlias = Callable[[Sequence[Event]], None]
+"""Told what has happened since the last call, in order: it is stored together."""
 
 
 @dataclass(frozen=True, kw_only=True)

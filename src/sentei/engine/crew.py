@@ -1,9 +1,10 @@
 """Give jobs to workers that may die: each has one job at a time, and only that job is lost."""
 
+import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from sentei.engine.base import Event, Listener
@@ -31,6 +32,29 @@ class Worker(ABC):
 
 
 W = TypeVar("W", bound=Worker)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a job may cost.
+
+    Args:
+        max_attempts: Workers, before it has failed, >= 1.
+        max_silence_s: Seconds a worker may say nothing of its job, neither a report nor the end,
+            > 0, before it counts as lost; None waits for ever.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    max_attempts: int
+    max_silence_s: float | None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts is {self.max_attempts}; at least 1 is needed")
+        if self.max_silence_s is not None and not self.max_silence_s > 0:
+            raise ValueError(f"max_silence_s is {self.max_silence_s}; more than 0 is needed")
 
 
 class Agency(ABC, Generic[W]):
@@ -61,23 +85,25 @@ class Crew(Generic[W]):
         task: What they run.
         listener: Told what becomes of jobs.
         size: Most workers at a time, >= 1.
-        max_attempts: How many workers a job may cost before it has failed, >= 1.
+        limits: What is asked of workers.
     """
 
     def __init__(
-        self, agency: Agency[W], task: Task, listener: Listener, *, size: int, max_attempts: int
+        self, agency: Agency[W], task: Task, listener: Listener, *, size: int, limits: Limits
     ) -> None:
         self._agency = agency
         self._task = task
         self._listener = listener
         self._size = size
-        self._max_attempts = max_attempts
+        self._limits = limits
         self._waiting: deque[Job] = deque()
         self._attempts: Counter[str] = Counter()
         self._slots: dict[W, int] = {}
         self._idle: list[W] = []
         self._busy: dict[W, Job] = {}
+        self._heard_s: dict[W, float] = {}
         self._lost_in_a_row = 0
+        self._untold: list[Event] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run all jobs; see `Executor.run`."""
@@ -86,10 +112,21 @@ class Crew(Generic[W]):
             while self._waiting or self._busy:
                 self._hire()
                 self._give_out()
+                self._tell()  # after that: workers need not wait for the disk
                 for worker, message in self._agency.listen(list(self._slots)):
                     self._hear(worker, message)
+                self._end_silent()
         finally:
-            self._agency.dismiss(list(self._slots))
+            try:
+                self._tell()
+            finally:
+                self._agency.dismiss(list(self._slots))
+
+    def _tell(self) -> None:
+        """Pass on all that has happened at once, so that one write to the disk stores it."""
+        untold, self._untold = self._untold, []
+        if untold:
+            self._listener(untold)
 
     def _hire(self) -> None:
         wanted = min(self._size, len(self._waiting) + len(self._busy))
@@ -102,7 +139,8 @@ class Crew(Generic[W]):
             worker, job = self._idle.pop(), self._waiting.popleft()
             self._busy[worker] = job
             self._attempts[job.key] += 1
-            self._listener(self._event(worker, job))
+            self._heard_s[worker] = time.monotonic()
+            self._untold.append(self._event(worker, job))
             worker.give(canonical_json(job.spec))
 
     def _hear(self, worker: W, message: Message | None) -> None:
@@ -116,33 +154,46 @@ class Crew(Generic[W]):
         if kind == "ready":
             self._idle.append(worker)
             return
+        self._heard_s[worker] = time.monotonic()
         job = self._busy[worker]
         if kind != "report":
             del self._busy[worker]
             self._idle.append(worker)
         # The fields of a message are those of an event.
-        self._listener(replace(self._event(worker, job), **message))
+        self._untold.append(replace(self._event(worker, job), **message))
 
-    def _lose(self, worker: W) -> None:
+    def _end_silent(self) -> None:
+        """End workers that have said nothing of their job for too long: they are lost."""
+        allowed_s = self._limits.max_silence_s
+        if allowed_s is None:
+            return
+        since = time.monotonic() - allowed_s
+        for worker in [w for w in self._busy if self._heard_s[w] < since]:
+            self._agency.dismiss([worker])
+            self._lose(worker, fate=f"said nothing for {allowed_s:g} s")
+
+    def _lose(self, worker: W, *, fate: str = "") -> None:
         del self._slots[worker]
         if worker in self._idle:
             self._idle.remove(worker)
+        self._heard_s.pop(worker, None)
         job = self._busy.pop(worker, None)
         if job is None:
             self._lose_without_job(worker)
             return
-        event, fate = self._event(worker, job), f"its worker {worker.name} {worker.fate()}"
-        if event.attempts < self._max_attempts:
+        event, why = self._event(worker, job), f"its worker {worker.name} {fate or worker.fate()}"
+        if event.attempts < self._limits.max_attempts:
             self._waiting.appendleft(job)
-            self._listener(replace(event, kind="retry", error=fate))
+            self._untold.append(replace(event, kind="retry", error=why))
             return
-        error = f"given up after {event.attempts} workers: {fate}; if memory ran out, use fewer"
-        self._listener(replace(event, kind="failed", error=error))
+        remedy = "allow more (max_silence_s)" if fate else "if memory ran out, use fewer"
+        error = f"given up after {event.attempts} workers: {why}; {remedy}"
+        self._untold.append(replace(event, kind="failed", error=error))
 
     def _lose_without_job(self, worker: W) -> None:
         self._lost_in_a_row += 1
         # A machine that is lost takes all its workers with it: that alone ends no study.
-        if self._lost_in_a_row >= max(self._max_attempts, self._size):
+        if self._lost_in_a_row >= max(self._limits.max_attempts, self._size):
             raise EngineError(
                 f"{self._lost_in_a_row} workers in a row ended before they were ready for jobs of "
                 f"{self._task.factory}: the last one, {worker.name}, {worker.fate()}; look at what "

@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from typing import cast
 
 from sentei.engine.base import EXECUTORS, Executor, Listener
-from sentei.engine.crew import Agency, Crew, Worker
+from sentei.engine.crew import Agency, Crew, Limits, Worker
 from sentei.engine.job import Job, Task, canonical_json
 from sentei.engine.worker import Message, threads_environment
 from sentei.records import num_cores
@@ -42,23 +42,31 @@ class Process(Executor):
         threads: Of each worker's numerical libraries, >= 1; None shares the cores out. Sums of
             floats may depend on it: state it where results must be equal to the bit.
         max_attempts: How many workers a job may cost before it has failed, >= 1.
+        max_silence_s: Seconds a job may report nothing before its worker is ended, > 0, which
+            costs the job an attempt; None waits for ever.
         gpus: Values of ``CUDA_VISIBLE_DEVICES``, dealt out to the workers in turn; none leaves
             the variable alone.
 
     Raises:
-        ValueError: A number is below 1.
+        ValueError: A number is out of its range.
     """
 
     workers: int | None = None
     threads: int | None = None
     max_attempts: int = 3
+    max_silence_s: float | None = None
     gpus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "max_attempts"):
+        for name in ("workers", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; at least 1 is needed")
+        _ = self._limits
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(max_attempts=self.max_attempts, max_silence_s=self.max_silence_s)
 
     def run(self, task: Task, jobs: Sequence[Job], listener: Listener) -> None:
         """Run all jobs; see `Executor.run`."""
@@ -66,8 +74,7 @@ class Process(Executor):
         agency = _Processes(
             task, threads=self.threads or max(1, num_cores() // size), gpus=self.gpus
         )
-        crew = Crew(agency, task, listener, size=size, max_attempts=self.max_attempts)
-        crew.run(jobs)
+        Crew(agency, task, listener, size=size, limits=self._limits).run(jobs)
 
 
 class _Process(Worker):

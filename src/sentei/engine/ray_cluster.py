@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sentei.engine.base import EXECUTORS, Executor, Listener
-from sentei.engine.crew import Agency, Crew, Worker
+from sentei.engine.crew import Agency, Crew, Limits, Worker
 from sentei.engine.job import Job, Task
 from sentei.engine.worker import (
     Message,
@@ -52,6 +52,8 @@ class Ray(Executor):
         num_cpus: Cores of each actor, and threads of its numerical libraries, >= 1.
         num_gpus: GPUs of each, >= 0; fractions share one, and do not divide its memory.
         max_attempts: How many actors a job may cost before it has failed, >= 1.
+        max_silence_s: Seconds a job may report nothing before its actor is ended, > 0, which
+            costs the job an attempt; None waits for ever.
 
     Raises:
         ValueError: A number is out of its range, or the address is that of a Ray Client.
@@ -62,6 +64,7 @@ class Ray(Executor):
     num_cpus: int = 1
     num_gpus: float = 0.0
     max_attempts: int = 3
+    max_silence_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.address is not None and "://" in self.address:
@@ -69,10 +72,15 @@ class Ray(Executor):
                 f"address is {self.address!r}; start the study on a machine of the cluster, with "
                 "'auto' or host:port"
             )
-        for name, least in (("workers", 1), ("num_cpus", 1), ("num_gpus", 0), ("max_attempts", 1)):
+        for name, least in (("workers", 1), ("num_cpus", 1), ("num_gpus", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; at least {least} is needed")
+        _ = self._limits
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(max_attempts=self.max_attempts, max_silence_s=self.max_silence_s)
 
     def run(self, task: Task, jobs: Sequence[Job], listener: Listener) -> None:
         """Run all jobs; see `Executor.run`.
@@ -84,7 +92,7 @@ class Ray(Executor):
         with _cluster(self.address) as ray:
             size = self.workers or self._room(ray.cluster_resources())
             agency = _Actors(ray, task, num_cpus=self.num_cpus, num_gpus=self.num_gpus)
-            Crew(agency, task, listener, size=size, max_attempts=self.max_attempts).run(jobs)
+            Crew(agency, task, listener, size=size, limits=self._limits).run(jobs)
 
     def _room(self, resources: dict[str, float]) -> int:
         room = resources.get("CPU", 0.0) / self.num_cpus
@@ -204,6 +212,8 @@ class _Actors(Agency[_Actor]):
         # The death of one that is idle is noticed when it is given a job.
         by_stream = {w.messages: w for w in workers if w.messages is not None}
         ready, _ = self._ray.wait(list(by_stream), timeout=_POLL_S)
+        if ready:  # and all others that have something to tell now
+            ready, _ = self._ray.wait(list(by_stream), num_returns=len(by_stream), timeout=0)
         return [(by_stream[stream], by_stream[stream].hear()) for stream in ready]
 
     def dismiss(self, workers: Sequence[_Actor]) -> None:

@@ -24,9 +24,9 @@ class Serial(Executor):
             raise broken_task(task, message["error"])
         for job in jobs:
             event = Event(kind="start", job=job, worker="this process")
-            listener(event)
+            listener([event])
 
             def tell(message: Message, event: Event = event) -> None:
-                listener(replace(event, **message))
+                listener([replace(event, **message)])
 
             run_job(run, canonical_json(job.spec), tell)

@@ -93,16 +93,28 @@ class Store:
         )
         return len(new)
 
-    def add_result(self, key: str, result: Result) -> bool:
-        """Keep the result of a job; return False and change nothing if there is one."""
-        if self.rows("SELECT 1 FROM result WHERE key = ?", key):
-            return False
-        self._record([{"kind": "result", "key": key, **asdict(result)}])
-        return True
+    def add_ends(self, ends: Sequence[tuple[str, Result | Failure]]) -> list[bool]:
+        """Keep how jobs ended, all or none, with one write to the disk.
 
-    def add_failure(self, key: str, failure: Failure) -> None:
-        """Keep why a job failed, in place of why it failed before."""
-        self._record([{"kind": "failure", "key": key, **asdict(failure)}])
+        Args:
+            ends: Keys of jobs, each with its result or why it failed. A failure takes the place
+                of an earlier one.
+
+        Returns:
+            For each, whether it is kept: False for a result of a job that has one already.
+        """
+        entries, kept, found = [], [], set[str]()
+        for key, end in ends:
+            is_result = isinstance(end, Result)
+            is_known = key in found or bool(self.rows("SELECT 1 FROM result WHERE key = ?", key))
+            kept.append(not (is_result and is_known))
+            if kept[-1]:
+                kind = "result" if is_result else "failure"
+                entries.append({"kind": kind, "key": key, **asdict(end)})
+            if is_result:
+                found.add(key)
+        self._record(entries)
+        return kept
 
     def add_notes(self, topic: str, notes: Mapping[str, Any]) -> None:
         """Keep JSON values of the study's own, each under a topic and a key; never changed again.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sentei.engine.base import Event, Executor
 from sentei.engine.job import Job, Task
@@ -48,6 +48,7 @@ class Progress:
         return (self.total - self.done - self.failed) / self.jobs_per_s
 
 
+_ENDS = ("done", "failed")
 OnEvent: TypeAlias = Callable[[Event, Progress], None]
 
 
@@ -104,14 +105,20 @@ class _Tally:
         self._on_event = on_event
         self._begin = time.perf_counter()
 
-    def take(self, event: Event) -> None:
+    def take(self, events: Sequence[Event]) -> None:
+        ends = [(event.job.key, _end(event)) for event in events if event.kind in _ENDS]
+        kept = iter(self._store.add_ends(ends))
+        for event in events:
+            is_repeated = event.kind in _ENDS and not next(kept)
+            self._count(replace(event, kind="repeated") if is_repeated else event)
+
+    def _count(self, event: Event) -> None:
         progress = replace(self.progress, elapsed_s=time.perf_counter() - self._begin)
         if event.kind == "start":
             progress = replace(progress, running=progress.running + 1)
         elif event.kind == "retry":
             progress = replace(progress, running=progress.running - 1)
         elif event.kind != "report":
-            event = self._keep(event)
             progress = replace(
                 progress,
                 running=progress.running - 1,
@@ -122,26 +129,16 @@ class _Tally:
         self.progress = progress
         self._on_event(event, progress)
 
-    def _keep(self, event: Event) -> Event:
-        finished_at = utc_now()
-        if event.kind == "failed":
-            failure = Failure(
-                error=event.error,
-                finished_at=finished_at,
-                worker=event.worker,
-                attempts=event.attempts,
-            )
-            self._store.add_failure(event.job.key, failure)
-            return event
-        result = Result(
-            value=event.values,
-            wall_s=event.wall_s,
-            finished_at=finished_at,
-            worker=event.worker,
-            attempts=event.attempts,
-        )
-        is_first = self._store.add_result(event.job.key, result)
-        return event if is_first else replace(event, kind="repeated")
+
+def _end(event: Event) -> Result | Failure:
+    said: dict[str, Any] = {
+        "finished_at": utc_now(),
+        "worker": event.worker,
+        "attempts": event.attempts,
+    }
+    if event.kind == "failed":
+        return Failure(error=event.error, **said)
+    return Result(value=event.values, wall_s=event.wall_s, **said)
 
 
 @contextmanager
