@@ -154,6 +154,19 @@ def test_a_method_that_cannot_work_fails_alone_and_says_what_would(tmp_path: Pat
     assert "sparsify with 'ssl'" in found.failures[0]["error"]
 
 
+def test_one_calibration_image_is_enough_or_a_method_for_which_it_is_is_named(
+    tmp_path: Path,
+) -> None:
+    methods = ("l1", "hrank", "nisp")
+    config = quick(tmp_path, methods=methods, seeds=1, calibration_images=1)
+
+    found = compare(config, executor=engine.EXECUTORS["serial"]())
+
+    assert [r["method"] for r in found.rows] == ["l1", "hrank"]
+    assert "one image does not tell" in found.failures[0]["error"]
+    assert "'hrank', which works on one" in found.failures[0]["error"]
+
+
 @pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_ends_with_the_same_rows(
     tmp_path: Path, finished: tuple[CompareConfig, list[dict[str, Any]]]
@@ -188,11 +201,13 @@ def test_the_command_compares_shows_status_and_resumes(
         *("compare", "digits_cnn", "-d", "digits", "-m", "l1", "-t", "macs=0.5", "--seeds", "1"),
         *("--recipe", "short", "--train-images", "200", "--val-images", "50", "--base-epochs", "1"),
         *("--test-images", "50", "--tolerance", "0.02", "--engine", "serial", "--json"),
+        *("--protect", "conv1,", "--calibration-images", "32"),
     ]
     assert main([*arguments, "-o", str(directory)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [r["method"] for r in document["rows"]][-1] == "l1"
     assert document["failures"] == []
+    assert list(document["rows"][-1]["widths"]) == ["conv2", "conv3"]
 
     assert main(["compare", "--status", str(directory), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == len(document["rows"])
@@ -214,6 +229,14 @@ def test_the_command_compares_shows_status_and_resumes(
             "engine 'serial' has no workers; leave it out",
         ),
         (["compare", "digits_cnn", "-d", "digits", "-m", "l1", "--engine", "ry"], "'ray'"),
+        (
+            ["compare", "digits_cnn", "-d", "digits", "-m", "l1", "--workers", "1", "--num-gpus", "0.5"],
+            "engine 'process' has no num_gpus; leave it out",
+        ),
+        (
+            ["compare", "digits_cnn", "-d", "digits", "-m", "l1", "--max-silence-s", "0"],
+            "engine 'process': max_silence_s is 0.0; more than 0 is needed",
+        ),
     ],
 )  # fmt: skip
 def test_bad_commands_end_with_a_message_and_code_2(

@@ -13,7 +13,7 @@ from rich.text import Text
 from sentei import compare as comparison
 from sentei import engine
 from sentei.cli.answer import Answer, verbatim
-from sentei.cli.jobs import executor_of, shown_status, watching_jobs
+from sentei.cli.jobs import ENGINE_SETTINGS, executor_of, shown_status, watching_jobs
 from sentei.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,10 +46,15 @@ class CompareOptions:
         train_images: Training images that are used, instead of all.
         val_images: Validation images that are used, instead of all.
         test_images: Test images that are used, instead of all.
+        calibration_images: Training images that criteria look at.
+        protect: Modules or parameters that stay whole, joined by commas.
         tolerance: How far below its limit the cost may end, relative.
         engine: Where jobs run: process (this machine), serial, ray.
         workers: Jobs at once; by default one a core.
         address: Of a Ray cluster, with --engine ray.
+        num_gpus: GPUs of each job, with --engine ray; a fraction shares one.
+        max_silence_s: Seconds a job may report nothing before its worker is ended and the job tried
+            again; by default it may hang for ever.
         resume: Directory of a comparison to go on with; what it compares is read there.
         status: Directory of a comparison; tells how far it is and runs nothing.
         retry_failed: Run jobs again that have failed.
@@ -75,10 +80,14 @@ class CompareOptions:
     train_images: int | None = None
     val_images: int | None = None
     test_images: int | None = None
+    calibration_images: int = 512
+    protect: str = ""
     tolerance: float = 0.005
     engine: str = "process"
     workers: int | None = None
     address: str | None = None
+    num_gpus: float | None = None
+    max_silence_s: float | None = None
     resume: Path | None = None
     status: Path | None = None
     retry_failed: Annotated[bool, Parameter(negative="")] = False
@@ -110,7 +119,9 @@ def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OP
     if options.status is not None:
         return _status(options.status)
     config = _config(model, options)
-    executor = executor_of(options.engine, workers=options.workers, address=options.address)
+    executor = executor_of(
+        options.engine, **{name: getattr(options, name) for name in ENGINE_SETTINGS}
+    )
     with watching_jobs(_describe) as listen:
         found = comparison.compare(
             config,
@@ -134,7 +145,8 @@ def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 
     assert options.methods is not None
     plain = (
         *("data", "weights", "pretrained", "base_epochs", "image_size", "batch_size", "seeds"),
-        *("train_images", "val_images", "test_images", "tolerance", "device", "trust_code"),
+        *("train_images", "val_images", "test_images", "calibration_images", "tolerance"),
+        *("device", "trust_code"),
     )
     changes = {k: getattr(options, k) for k in _RECIPE_FIELDS}
     return comparison.CompareConfig(
@@ -144,6 +156,7 @@ def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 
         methods=comparison.select_methods(options.methods),
         targets=comparison.parse_targets(options.targets),
         recipes=tuple(part.strip() for part in options.recipe.split(",")),
+        protect=tuple(part.strip() for part in options.protect.split(",") if part.strip()),
         train={k: v for k, v in changes.items() if v is not None},
         **{name: getattr(options, name) for name in plain},
     )

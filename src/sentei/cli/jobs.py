@@ -1,5 +1,6 @@
 """Jobs of a study on the command line: where they run, and how far they are."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,22 @@ def executor_of(name: str, **settings: Any) -> engine.Executor:  # noqa: ANN401 
 
     Raises:
         UnknownNameError: There is none.
-        ConfigError: It has no such setting.
+        ConfigError: It has no such setting, or one is out of range.
     """
     given = {k: v for k, v in settings.items() if v is not None}
     build = engine.EXECUTORS[name]
     try:
         return build(**given)
     except TypeError as error:
-        raise ConfigError(f"engine {name!r} has no {' or '.join(given)}; leave it out") from error
+        known = [field.name for field in dataclasses.fields(build())]
+        other = [k for k in given if k not in known]
+        raise ConfigError(f"engine {name!r} has no {' or '.join(other)}; leave it out") from error
+    except ValueError as error:
+        raise ConfigError(f"engine {name!r}: {error}") from error
+
+
+ENGINE_SETTINGS = ("workers", "address", "num_gpus", "max_silence_s")
+"""Options of commands that are settings of executors."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sentei import engine, spaces
 from sentei.cli.answer import Answer, verbatim
-from sentei.cli.jobs import executor_of, shown_status, watching_jobs
+from sentei.cli.jobs import ENGINE_SETTINGS, executor_of, shown_status, watching_jobs
 
 if TYPE_CHECKING:
     from sentei.report.space_schema import Analysis
@@ -44,6 +44,9 @@ class RunOptions:
         engine: Where jobs run: process (this machine), serial, ray. Results do not depend on it.
         workers: Jobs at once; by default one a core.
         address: Of a Ray cluster, with --engine ray.
+        num_gpus: GPUs of each job, with --engine ray; a fraction shares one.
+        max_silence_s: Seconds a job may report nothing before its worker is ended and the job tried
+            again; by default it may hang for ever.
         retry_failed: Run jobs again that have failed.
     """
 
@@ -51,6 +54,8 @@ class RunOptions:
     engine: str = "process"
     workers: int | None = None
     address: str | None = None
+    num_gpus: float | None = None
+    max_silence_s: float | None = None
     retry_failed: Annotated[bool, Parameter(negative="")] = False
 
 
@@ -124,7 +129,9 @@ def make_space_app() -> App:
 
 
 def _run(config: "StudyConfig", directory: Path, options: RunOptions) -> Answer:
-    executor = executor_of(options.engine, workers=options.workers, address=options.address)
+    executor = executor_of(
+        options.engine, **{name: getattr(options, name) for name in ENGINE_SETTINGS}
+    )
     with watching_jobs(_describe) as listen:
         found = spaces.run_study(
             config,

@@ -170,7 +170,9 @@ class Task:
         labels = torch.cat([labels for _, labels in self.calibration])
         size = max(self.batch_size, RECALIBRATION_BATCH)
         chunks = zip(images.split(size), labels.split(size), strict=True)
-        recalibrate_batch_norm(model, [c for c in chunks if len(c[0]) > 1], device=self.device)
+        # One image that is left over would count as much as a whole batch.
+        batches = [c for c in chunks if len(c[0]) > 1] or [(images, labels)]
+        recalibrate_batch_norm(model, batches, device=self.device)
         model.cpu()
 
     def validate(self, model: nn.Module) -> Evaluation:
