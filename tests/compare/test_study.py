@@ -16,6 +16,7 @@ from sentei import engine
 from sentei.cli import main
 from sentei.compare import CompareConfig, compare, comparison_status, read_config
 from sentei.errors import CheckpointError
+from sentei.methods import base_network
 from sentei.models import load_model
 from sentei.records import code_commit
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
@@ -114,6 +115,24 @@ def test_status_counts_jobs_by_method(
 
     assert (found.total, found.done, found.failed) == (6, 6, 0)
     assert found.labels["l1"] == (2, 2, 0)
+
+
+def test_a_second_driver_is_refused_while_the_base_network_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, learn, refused = quick(tmp_path), base_network._learn, []
+
+    def intrude(*arguments: Any) -> None:  # noqa: ANN401 - as _learn
+        with pytest.raises(CheckpointError, match=f"in use by process {os.getpid()}"):
+            base_network.prepare_base(config, tmp_path)
+        refused.append(True)
+        learn(*arguments)
+
+    monkeypatch.setattr(base_network, "_learn", intrude)
+    first = base_network.prepare_base(config, tmp_path)
+
+    assert refused == [True]
+    assert base_network.prepare_base(config, tmp_path) == first
 
 
 def test_another_base_network_is_refused(tmp_path: Path) -> None:

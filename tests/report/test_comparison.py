@@ -92,6 +92,25 @@ def test_the_area_joins_targets_and_base_by_trapezoids() -> None:
     assert found["a"] == pytest.approx(expected)
 
 
+def test_targets_of_any_kind_lie_where_their_networks_do() -> None:
+    rows = [
+        row("a", 0.5, 0, 0.8) | {"target": "macs=2M"},
+        row("a", 0.25, 0, 0.4) | {"target": "params=900K"},
+        row("a", 0.3, 0, 0.6) | {"target": "macs=1.2M"},
+    ]
+
+    (found,) = area(rows)
+
+    # 0.4 at 0.25, 0.6 at 0.3, 0.8 at 0.5, 0.9 at 1.
+    expected = (0.5 * 0.05 + 0.7 * 0.2 + 0.85 * 0.5) / 0.75
+    assert found.value == pytest.approx(expected)
+    assert [c.target for c in cells(rows)] == ["macs=2M", "macs=1.2M", "params=900K"]
+
+
+def test_networks_as_dear_as_the_base_have_no_area() -> None:
+    assert area([row("a", 1.0, 0, 0.8)]) == []
+
+
 def test_differences_pair_runs_of_one_target_and_seed() -> None:
     (found,) = against(ROWS, "random")
 

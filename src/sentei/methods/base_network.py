@@ -12,6 +12,7 @@ from torch import nn
 
 from sentei.allocate import Budget
 from sentei.data import DataSplits, Split
+from sentei.engine.lock import locked
 from sentei.errors import CheckpointError, ConfigError
 from sentei.methods.task import Phase, Task
 from sentei.pipeline import splits
@@ -92,8 +93,13 @@ def prepare_base(config: BaseConfig, directory: Path) -> dict[str, Any]:
 
     Raises:
         PruningError: Names, files, data or the training are wrong; or the weights there are not
-            those that it began with.
+            those that it began with; or another process is at work in the directory.
     """
+    with locked(directory):  # or two that begin at once would overwrite each other's network
+        return _prepare(config, directory)
+
+
+def _prepare(config: BaseConfig, directory: Path) -> dict[str, Any]:
     folder = directory / BASE_FOLDER
     path = folder / _FACTS_NAME
     if path.exists():

@@ -61,11 +61,17 @@ def cells(rows: Sequence[Row]) -> list[Cell]:
     found = [_cell(own) for own in by_cell.values()]
     front = pareto_front([c.macs_left for c in found], [c.accuracy for c in found])
     marked = [_on_front(c) if i in front else c for i, c in enumerate(found)]
-    return sorted(marked, key=lambda c: (-_share(c.target), c.target, c.recipe, -c.accuracy))
+    places = _places(rows)
+    return sorted(marked, key=lambda c: (-places[c.target], c.target, c.recipe, -c.accuracy))
 
 
-def _share(target: str) -> float:
-    return float(target.rpartition("=")[2].rstrip("KMG") or 0)
+def _places(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the mean share of the multiply-adds that is left at each target, ascending."""
+    shares: dict[str, list[float]] = {}
+    for row in rows:
+        shares.setdefault(row["target"], []).append(row["macs_left"])
+    means = {target: float(np.mean(own)) for target, own in shares.items()}
+    return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
 def _on_front(cell: Cell) -> Cell:
@@ -136,14 +142,13 @@ def ranks(rows: Sequence[Row]) -> list[Estimate]:
 def area(rows: Sequence[Row]) -> list[Estimate]:
     """Return the area under the accuracy-MACs curve, best first.
 
-    Trapezoids over the targets that all have, from the smallest to the base network at 1, divided
-    by the width: a mean accuracy, in [0, 1].
+    Trapezoids over the targets that all have, each at the mean share of the multiply-adds that it
+    leaves, from the smallest to the base network at 1, divided by the width: a mean accuracy, in
+    [0, 1].
     """
-    table = _table(rows)
-    if not table:
+    table, places = _table(rows), np.array([*_places(rows).values(), 1.0])
+    if not table or places[0] == 1:
         return []
-    targets = sorted({row["target"] for row in rows}, key=_share)
-    places = np.array([*map(_share, targets), 1.0])
     values = np.array(list(table.values()))
     base = np.full((len(values), 1, values.shape[2]), rows[0]["base_accuracy"])
     curve = np.concatenate([values, base], axis=1)
@@ -153,7 +158,7 @@ def area(rows: Sequence[Row]) -> list[Estimate]:
 
 def _table(rows: Sequence[Row]) -> dict[tuple[str, str], list[list[float]]]:
     """Return accuracies [targets, seeds] of every method and recipe that has all of them."""
-    targets = sorted({row["target"] for row in rows}, key=_share)
+    targets = list(_places(rows))
     seeds = sorted({row["seed"] for row in rows})
     known = {(r["method"], r["recipe"], r["target"], r["seed"]): r["accuracy"] for r in rows}
     names = dict.fromkeys((r["method"], r["recipe"]) for r in rows)
