@@ -240,6 +240,10 @@ def test_the_command_compares_shows_status_and_resumes(
     [
         (["compare"], "MODEL is missing; give it, or go on with a comparison: --resume DIR"),
         (["compare", "digits_cnn", "-d", "digits"], "--methods is missing"),
+        (
+            ["compare", "resnet20", "--resume", "x", "--seeds", "5", "--workers", "1"],
+            "--resume reads from the study what it compares, and MODEL, --seeds would not count",
+        ),
         (["compare", "digits_cnn", "-d", "digits", "-m", "l3"], "unknown method 'l3'"),
         (["compare", "--status", "nowhere"], "nowhere"),
         (

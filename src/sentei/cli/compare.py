@@ -135,6 +135,7 @@ def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OP
 
 def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 - loads torch
     if options.resume is not None:
+        _check_resumed(model, options)
         return comparison.read_config(options.resume)
     for name, value in (("MODEL", model), ("--data", options.data), ("--methods", options.methods)):
         if value is None:
@@ -160,6 +161,20 @@ def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 
         train={k: v for k, v in changes.items() if v is not None},
         **{name: getattr(options, name) for name in plain},
     )
+
+
+def _check_resumed(model: str | None, options: CompareOptions) -> None:
+    """Refuse what a comparison that goes on would not heed."""
+    heeded = {"resume", "retry_failed", "engine", *ENGINE_SETTINGS}
+    names = [f.name for f in dataclasses.fields(options) if f.name not in heeded]
+    given = [n for n in names if getattr(options, n) != getattr(COMPARE_OPTIONS, n)]
+    unheeded = ["MODEL"] * (model is not None) + [f"--{n.replace('_', '-')}" for n in given]
+    if unheeded:
+        raise ConfigError(
+            f"--resume reads from the study what it compares, and {', '.join(unheeded)} would not "
+            "count; leave it out, or for more methods, targets, seeds or recipes repeat the command "
+            "that began the study with them"
+        )
 
 
 def _status(directory: Path) -> Answer:
