@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sentei.errors import TraceError
 from sentei.graph import trace
-from sentei.graph.capture import Recording, capture
+from sentei.graph.capture import Recording, capture, copied
 from tests.support.nets import example, fill
 
 
@@ -189,3 +189,28 @@ def test_a_composite_shows_the_operators_it_runs() -> None:
     recording = capture(nn.CosineSimilarity(), (torch.zeros(2, 3), torch.zeros(2, 3)))
 
     assert "mul" in names(recording) or "sum" in names(recording)
+
+
+def test_a_copy_shares_no_hooks_with_its_model() -> None:
+    model, seen = Plain(), list[str]()
+    model.block.register_forward_hook(lambda *_: seen.append("before"))
+
+    twin = copied(model)
+    for module in twin.modules():
+        module.register_forward_hook(lambda *_: seen.append("after"))
+    model(torch.ones(1, 3, 2, 2))
+
+    assert seen == ["before"]
+    twin(torch.ones(1, 3, 2, 2))
+    assert sorted(seen) == ["after"] * len(list(twin.modules())) + ["before"] * 2
+
+
+def test_a_copy_holds_what_the_memo_says() -> None:
+    model = Plain()
+    weight = nn.Parameter(torch.ones(2, 4, 1, 1))
+
+    twin = copied(model, {id(model.head.weight): weight})
+
+    assert twin.head.weight is weight
+    assert twin.head.bias is not model.head.bias
+    torch.testing.assert_close(twin.head.bias, model.head.bias)

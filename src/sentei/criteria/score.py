@@ -14,7 +14,7 @@ from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Need
 from sentei.criteria.derivatives import Derivatives
 from sentei.errors import DataError, PruningError, check_type
 from sentei.graph import Graph
-from sentei.graph.capture import find_tensor, walk
+from sentei.graph.capture import find_tensor
 from sentei.graph.trace import retrace
 from sentei.train.checks import check_batch, check_outputs, preserve_modes
 
@@ -109,7 +109,7 @@ def owned_parameters(graph: Graph, model: nn.Module) -> dict[str, Tensor]:
     Raises:
         PruningError: A tensor is missing, or not of the shape that was traced.
     """
-    modules = dict(walk(model))
+    modules = graph.skeleton.modules(model)
     found = {}
     for name, layout in graph.layouts.items():
         tensor, kind = find_tensor(modules, name)

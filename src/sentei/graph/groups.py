@@ -12,6 +12,7 @@ from torch import nn
 from sentei.errors import PlanError, UnknownNameError
 from sentei.graph.capture import Recording
 from sentei.graph.positions import Place, Positions
+from sentei.graph.skeleton import Home, Skeleton
 from sentei.index.atoms import BoolArray, IntArray
 from sentei.registry import did_you_mean
 
@@ -232,6 +233,22 @@ class Graph:
         """The positions of all tensors and attributes, for many plans."""
         dims = {name: layout.dims for name, layout in self.layouts.items()}
         return Positions.of(dims, self.attributes)
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """Where a model keeps the tensors of ``layouts``."""
+        homes = (
+            Home(
+                name=name,
+                path=name.rpartition(".")[0],
+                own=name.rpartition(".")[2],
+                first=first,
+                shape=layout.shape,
+            )
+            for first, layout in self.layouts.items()
+            for name in layout.names
+        )
+        return Skeleton.of(homes, (path for path, _, _ in self.attributes))
 
     @cached_property
     def num_rows(self) -> IntArray:

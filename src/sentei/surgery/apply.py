@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sentei.errors import PlanError, check_type
-from sentei.graph.capture import copied, find_tensor, named_tensors, walk
+from sentei.graph.capture import copied, named_tensors
 from sentei.graph.positions import Place
 from sentei.surgery.plan import Plan
 from sentei.surgery.sizes import state_sizes
@@ -48,7 +48,8 @@ def apply(
     check_type("model", model, nn.Module)
     slicer = Slicer(plan)
     changes = slicer.changes()
-    modules = dict(walk(model))
+    skeleton = plan.graph.skeleton
+    modules = skeleton.modules(model)
     fitted = _fit(plan, modules)
     _check_attributes(plan, modules, changes)
     # Inference mode would make tensors that can never be trained.
@@ -59,7 +60,7 @@ def apply(
             _shrink(fitted, slicer)
         else:
             small = copied(model, _replacements(model, fitted, slicer))
-            modules = dict(walk(small))
+            modules = skeleton.modules(small)
     _set_attributes(modules, changes)
     if optimizer is not None:
         _exchange(optimizer, model, small, state)
@@ -75,27 +76,27 @@ def _fit(plan: Plan, modules: _Modules) -> _Fitted:
     """
     # By all names: another model (an average of weights) may not share what the traced one does.
     fitted: dict[int, tuple[Tensor, str]] = {}
-    for first, layout in plan.graph.layouts.items():
-        for name in layout.names:
-            tensor, _ = find_tensor(modules, name)
-            if tensor is None or tensor.shape != layout.shape:
-                found = "no such tensor" if tensor is None else tuple(tensor.shape)
-                raise PlanError(
-                    f"{name}: the plan was made for shape {layout.shape}, the model has {found}; "
-                    "trace this model and plan again (a pruned model needs a plan of its own)"
-                )
-            pick = layout.pick
-            if pick is not None and not np.array_equal(tensor.cpu().numpy(), pick.indices):
-                raise PlanError(
-                    f"{name}: this buffer of indices holds other numbers than when the model was "
-                    "traced; trace this model and plan again"
-                )
-            other = fitted.setdefault(id(tensor), (tensor, first))[1]
-            if other != first:
-                raise PlanError(
-                    f"{name} and {other} are one tensor of this model, but were "
-                    "two in the traced one; trace this model and plan again"
-                )
+    layouts = plan.graph.layouts
+    for home in plan.graph.skeleton.homes:
+        tensor = home.tensor(modules)
+        if tensor is None or tensor.shape != home.shape:
+            found = "no such tensor" if tensor is None else tuple(tensor.shape)
+            raise PlanError(
+                f"{home.name}: the plan was made for shape {home.shape}, the model has {found}; "
+                "trace this model and plan again (a pruned model needs a plan of its own)"
+            )
+        pick = layouts[home.first].pick
+        if pick is not None and not np.array_equal(tensor.cpu().numpy(), pick.indices):
+            raise PlanError(
+                f"{home.name}: this buffer of indices holds other numbers than when the model was "
+                "traced; trace this model and plan again"
+            )
+        other = fitted.setdefault(id(tensor), (tensor, home.first))[1]
+        if other != home.first:
+            raise PlanError(
+                f"{home.name} and {other} are one tensor of this model, but were "
+                "two in the traced one; trace this model and plan again"
+            )
     return list(fitted.values())
 
 

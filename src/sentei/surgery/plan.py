@@ -106,11 +106,14 @@ def plan_keep(graph: Graph, keep: BoolArray) -> Plan:
     """
     keep = np.array(keep, dtype=np.bool_)
     graph.check(keep)
-    removed = {}
-    for group in graph.groups:
-        gone = np.flatnonzero(~keep[group.first : group.first + group.width])
-        if len(gone):
-            removed[group.name] = tuple(gone.tolist())
+    gone = np.flatnonzero(~keep)
+    # Counted within each group: one list of all is cut up, instead of an array a group.
+    ends = np.cumsum(graph.widths)
+    firsts, ends = ends - graph.widths, np.searchsorted(gone, ends)
+    counts = np.diff(ends, prepend=0)
+    within = (gone - np.repeat(firsts, counts)).tolist()
+    bounds = zip(graph.groups, (ends - counts).tolist(), ends.tolist(), strict=True)
+    removed = {g.name: tuple(within[start:end]) for g, start, end in bounds if start < end}
     plan = Plan(graph=graph, removed=removed)
     vars(plan)["keep"] = keep
     return plan

@@ -28,14 +28,18 @@ def _state_of(kind: type[nn.Module]) -> _State | None:
     return next((state for base, state in _STATES if issubclass(kind, base)), None)
 
 
-def _shape(tensor: object) -> tuple[int, ...]:
+def _shape(module: nn.Module, name: str = "weight") -> tuple[int, ...]:
     """Return the shape of what should be a tensor, () if it is none or has no shape yet."""
+    # Most weights are plain parameters, and getattr looks for those last and slowly.
+    tensor = module._parameters.get(name)
+    if tensor is None:
+        tensor = getattr(module, name, None)
     return tuple(tensor.shape) if isinstance(tensor, Tensor) and not is_lazy(tensor) else ()
 
 
 def _dimensions(*names: str) -> _State:
     """Return what states the dimensions of the weight, the first ones if there are more."""
-    return lambda module: zip(names, _shape(getattr(module, "weight", None)), strict=False)
+    return lambda module: zip(names, _shape(module), strict=False)
 
 
 def _convolution(out: int) -> _State:
@@ -43,19 +47,19 @@ def _convolution(out: int) -> _State:
     names = ("out_channels", "in_channels") if out == 0 else ("in_channels", "out_channels")
 
     def state(module: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - any convolution
-        shape = _shape(getattr(module, "weight", None))
+        shape = _shape(module)
         return zip(names, (shape[0], shape[1] * module.groups), strict=True) if shape else ()
 
     return state
 
 
 def _features(module: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - any batch norm
-    shape = _shape(module.running_mean if module.weight is None else module.weight)
+    shape = _shape(module) or _shape(module, "running_mean")
     return zip(("num_features",), shape, strict=False)
 
 
 def _normalized_shape(module: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - layer and RMS norm
-    shape = _shape(module.weight)
+    shape = _shape(module)
     return (("normalized_shape", shape),) if shape else ()
 
 

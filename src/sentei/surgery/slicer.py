@@ -20,13 +20,14 @@ class Slicer:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._graph = plan.graph
+        self._positions = plan.graph.positions
+        self._layouts, self._dims = plan.graph.layouts, self._positions.dims
         self._keep = np.append(plan.keep, True)
-        self._kept = {torch.device("cpu"): plan.graph.positions.kept(plan.keep)}
+        self._kept = {torch.device("cpu"): self._positions.kept(plan.keep)}
 
     def changes(self) -> dict[Place, int]:
         """Return the integer attributes that change, and their new values."""
-        numbers, on_cpu = self._graph.positions.attributes, self._kept[torch.device("cpu")]
+        numbers, on_cpu = self._positions.attributes, self._kept[torch.device("cpu")]
         kept = ((place, on_cpu[number]) for place, number in numbers.items())
         return {k: len(positions) for k, positions in kept if positions is not None}
 
@@ -37,14 +38,17 @@ class Slicer:
             tensor: Of the shape of the traced one.
             name: First name of the traced one.
         """
-        layout = self._graph.layouts[name]
+        layout = self._layouts[name]
         kept = self._kept.get(tensor.device) or self._move(tensor.device)
-        numbers = self._graph.positions.dims[name]
-        cuts = [(dim, index) for dim, n in numbers if (index := kept[n]) is not None]
-        if tensor.numel() > _PIECE and len(cuts) == 2 and cuts[0][0] == 0:
-            tensor = _select_by_pieces(tensor, cuts[0][1], cuts[1])
-        else:
-            for dim, index in cuts:
+        numbers = self._dims[name]
+        if len(numbers) == 2 and numbers[0][0] == 0 and tensor.numel() > _PIECE:
+            rows, other = (kept[number] for _, number in numbers)
+            if rows is not None and other is not None:
+                tensor = _select_by_pieces(tensor, rows, (numbers[1][0], other))
+                numbers = ()
+        for dim, number in numbers:
+            index = kept[number]
+            if index is not None:
                 tensor = tensor.index_select(dim, index)
         if layout.inner is not None:
             tensor = self._cut_inner(tensor, layout)
