@@ -27,8 +27,8 @@ from sentei.criteria.base import Needs, Source
 from sentei.criteria.contributions import (
     check_positions,
     draw_positions,
-    outputs,
     patches,
+    products,
 )
 from sentei.errors import PruningError
 from sentei.graph import Graph
@@ -52,8 +52,14 @@ class LeastSquares(Compensation):
     into the bias, or into the running mean of a batch norm that follows directly; without either
     there is none. Fitted outputs vary less than those of the dense network, so such a norm gets
     their mean and variance, and the scale and shift with which it computes the same: measuring it
-    anew, or training on, does not undo the fit. The normal equations are added up over batches, :math:`D^2` numbers whatever
-    the number of images; each layer takes one run of both networks up to it.
+    anew, or training on, does not undo the fit. The normal equations are added up over batches,
+    :math:`D^2` numbers whatever the number of images; each layer takes one run of both networks up
+    to it.
+
+    Scales are fitted to the removal of what their own layer reads alone: X is what stays of what
+    the dense network reads. One number an input cannot mend what layers before have lost; asked
+    to, it damps every layer a little more than the last and inflates the classifier, and training
+    on starts from there (a ResNet-20 at a quarter of its MACs: 55% after two epochs, 64% so).
 
     Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017,
     arXiv:1707.06168 (weights); Luo et al., ThiNet, ICCV 2017, arXiv:1707.06342 (scales).
@@ -64,8 +70,7 @@ class LeastSquares(Compensation):
     transposed and depthwise convolutions, products with bare matrices, recurrent layers and attention.
 
     Args:
-        fit: ``weights`` fits every weight; ``scales`` one factor for every input of a layer, and
-            no constant.
+        fit: ``weights`` fits every weight; ``scales`` one factor for every input of a layer.
         positions: Positions of every layer's output that are drawn an image, >= 1.
         ridge: :math:`\rho`, relative, > 0; more stays nearer to the weights there were.
 
@@ -121,21 +126,28 @@ class LeastSquares(Compensation):
         equations = _Equations(has_constant=reader.can_shift)
         for images, *_ in removal.batches:
             dense = read_once(graph, removal.model, reader.point, images)
-            pruned = read_once(graph, small, reader.point, images)
             same = cache(draw)  # both networks are looked at in the same places
-            missing_NOJ = outputs(dense, same)[:, stay] - outputs(pruned, same)
-            equations.add(*patches(pruned, same), missing_NOJ)
+            patches_NPJK, weight_OIK = patches(dense, same)
+            whole_NOJ = products(patches_NPJK, weight_OIK)[:, stay]
+            if self.fit == "scales":
+                given_NPJK = patches_NPJK[:, torch.from_numpy(reader.inputs)]
+                weight = tensor_of(small, reader.weight)
+                own_OIK = weight.reshape(*weight.shape[:2], -1)
+            else:
+                pruned = read_once(graph, small, reader.point, images)
+                given_NPJK, own_OIK = patches(pruned, same)
+            equations.add(given_NPJK, own_OIK, whole_NOJ - products(given_NPJK, own_OIK))
         return equations
 
     def _refit_(self, reader: Reader, small: nn.Module, equations: "_Equations") -> None:
         weight = tensor_of(small, reader.weight)
         if self.fit == "scales":
-            weight += equations.change_of_scales(weight, self.ridge)
+            change_OD = equations.change_of_scales(weight, self.ridge)
         else:
             change_OD = equations.change(self.ridge)
-            weight += change_OD[:, : weight[0].numel()].reshape(weight.shape).to(weight)
-            if equations.has_constant:
-                reader.shift_(small, change_OD[:, -1])
+        weight += change_OD[:, : weight[0].numel()].reshape(weight.shape).to(weight)
+        if equations.has_constant:
+            reader.shift_(small, change_OD[:, -1])
         if reader.norm:
             mean_O, variance_O = equations.moments(weight)
             if reader.bias:
@@ -172,17 +184,33 @@ class _Equations:
         return _solve(self.gram_VDD, self.cross_VDO, ridge).mT.flatten(0, 1)
 
     def change_of_scales(self, weight: Tensor, ridge: float) -> Tensor:
-        """Return what is added to a weight, of its shape: each input times a number."""
+        """Return what is added to every weight, each input times a number, [all outputs, D]."""
         weight_VOD = self._by_group(weight)
         inner = weight_VOD.shape[2]  # without the constant
         size = (weight.shape[1], -1)  # I, K
-        gram_VDD = self.gram_VDD[:, :inner, :inner] * (weight_VOD.mT @ weight_VOD)
+        centred = self._centred()
+        gram_VDD = centred.gram_VDD * (weight_VOD.mT @ weight_VOD)
         gram_VII = gram_VDD.unflatten(2, size).sum(3).unflatten(1, size).sum(2)
-        products_VDO = self.cross_VDO[:, :inner] * weight_VOD.mT
+        products_VDO = centred.cross_VDO * weight_VOD.mT
         cross_VI = products_VDO.sum(2).unflatten(1, size).sum(2)
         factors_VI = _solve(gram_VII, cross_VI[..., None], ridge)[..., 0]
         change_VOIK = weight_VOD.unflatten(2, size) * factors_VI[:, None, :, None]
-        return change_VOIK.reshape(weight.shape).to(weight)
+        change_VOD = change_VOIK.flatten(2)
+        if self.has_constant:
+            total_VO = (change_VOD @ self.gram_VDD[:, :inner, inner:])[..., 0]
+            constant_VO = (self.cross_VDO[:, inner] - total_VO) / self.gram_VDD[0, -1, -1]
+            change_VOD = torch.cat([change_VOD, constant_VO[..., None]], dim=2)
+        return change_VOD.flatten(0, 1)
+
+    def _centred(self) -> "_Equations":
+        """Return the equations for what the best constants leave, without their column."""
+        if not self.has_constant:
+            return self
+        found = _Equations(has_constant=False)
+        total_VD1, count = self.gram_VDD[:, :-1, -1:], self.gram_VDD[0, -1, -1]
+        found.gram_VDD = self.gram_VDD[:, :-1, :-1] - total_VD1 @ total_VD1.mT / count
+        found.cross_VDO = self.cross_VDO[:, :-1] - total_VD1 @ self.cross_VDO[:, -1:] / count
+        return found
 
     def moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and unbiased variance of X W where it was looked at; needs the constant."""

@@ -252,10 +252,12 @@ def patches(reading: Reading, draw: Draw) -> tuple[Tensor, Tensor]:
     return (_convolved if is_convolution else _multiplied)(reading, draw)
 
 
-def outputs(reading: Reading, draw: Draw) -> Tensor:
-    """Return what a convolution or product made at drawn positions, [N, O, J]."""
-    flat_NOL = flat(reading.point, reading.output)
-    return _gathered(flat_NOL, draw(len(flat_NOL), flat_NOL.shape[2])[:, :, None])[..., 0]
+def products(patches_NPJK: Tensor, weight_OIK: Tensor) -> Tensor:
+    """Return what a convolution or product makes of patches, without a bias, [N, O, J]."""
+    conv_groups = patches_NPJK.shape[1] // weight_OIK.shape[1]
+    patches_NVIJK = patches_NPJK.unflatten(1, (conv_groups, -1))
+    weight_VOIK = weight_OIK.unflatten(0, (conv_groups, -1))
+    return torch.einsum("nvijk,voik->nvoj", patches_NVIJK, weight_VOIK).flatten(1, 2)
 
 
 def flat(point: Point, tensor: Tensor) -> Tensor:
