@@ -485,6 +485,32 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = 
     return found
 
 
+def in_terms_of(
+    now: Mapping[str, Any], there: Mapping[str, Any], filled: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a document without the keys that an older one lacks and would read the same.
+
+    What came to a format after a file was written then does not make the file another one.
+
+    Args:
+        now: The document.
+        there: The older one.
+        filled: The older one with the defaults of what it lacks.
+
+    Example:
+        >>> in_terms_of({"seed": 0, "unit": "group"}, {"seed": 1}, {"seed": 1, "unit": "group"})
+        {'seed': 0}
+    """
+    found = {}
+    for key, value in now.items():
+        old, full = there.get(key), filled.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and isinstance(full, Mapping):
+            found[key] = in_terms_of(value, old, full)
+        elif key in there or value != full:
+            found[key] = value
+    return found
+
+
 def plain_mapping(value: object, where: str) -> dict[str, Any]:
     """Return a mapping, or a dataclass, as JSON knows it: dicts, lists and scalars.
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from sentei import engine
+from sentei.cli.jobs import watching_jobs
 from sentei.cli.progress import watching
 from sentei.pipeline import StageEvent
 from sentei.train import Progress
@@ -30,4 +32,21 @@ def test_without_a_terminal_every_epoch_is_a_line(capsys: pytest.CaptureFixture[
         "recover: epoch 1 of 3, loss 0.500, 4 s",
         "recover: epoch 2 of 3, loss 0.500, 4 s",
         "recovery: 8.2 s",
+    ]
+
+
+def test_trainings_of_the_driver_are_shown_before_the_jobs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = engine.Job({"epochs": 1}, label="0.5 stratified")
+    event = engine.Event(kind="done", job=job, worker="a", wall_s=3.0)
+    with watching_jobs(lambda seen: (seen.job.label, "0.9")) as watch:
+        for epoch in (1, 2):
+            watch.on_progress(step("supernet", epoch=epoch, step=2))
+        watch.on_event(event, engine.Progress(total=5, done=1, failed=0))
+
+    assert [line for line in capsys.readouterr().err.splitlines() if line.strip()] == [
+        "supernet: epoch 1 of 3, loss 0.500, 4 s",
+        "supernet: epoch 2 of 3, loss 0.500, 4 s",
+        "1 of 5: 0.5 stratified: 0.9 (3 s)",
     ]

@@ -1,12 +1,19 @@
 """Study files: what they may say, and what is refused by name."""
 
+import dataclasses
 import json
+import re
+import tomllib
+import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sentei.cli
 from sentei.errors import ConfigError, UnknownNameError
-from sentei.spaces.config import study_from_mapping
+from sentei.methods.base_network import BaseConfig
+from sentei.spaces.config import SHARED, StudyConfig, study_from_mapping
 
 BASE = {"model": "digits_cnn", "data": "digits", "train_images": 300}
 
@@ -32,6 +39,49 @@ def test_a_study_reads_what_it_wrote() -> None:
     assert again.space.slabs[0].high == 0.2
 
 
+def keys_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    """Return field -> type of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+
+
+def test_the_example_explains_every_key() -> None:
+    text = Path(sentei.cli.__file__).with_name("study.toml").read_text(encoding="utf-8")
+    tables: dict[str, set[str]] = {"": set()}
+    name = ""
+    for line in text.splitlines():
+        if found := re.match(r"\[(\w+)\]", line):
+            name = found[1]
+            tables[name] = set()
+        elif found := re.match(r"(?:# )?(\w+) = \S+.*  ?# \S", line):
+            tables[name].add(found[1])
+
+    whole = keys_of(StudyConfig)
+    known = {key: keys_of(kind) for key, kind in whole.items() if dataclasses.is_dataclass(kind)}
+
+    assert tables.pop("") == whole.keys() - known.keys()
+    assert tables.keys() == known.keys()
+    for table, keys in known.items():
+        wanted = keys.keys() - (set(SHARED) if table == "protocol" else set())
+        assert tables[table] == wanted - {"name"}, table
+
+
+def test_the_example_is_a_study_of_defaults() -> None:
+    path = Path(sentei.cli.__file__).with_name("study.toml")
+    text = path.read_text(encoding="utf-8")
+    all_on = re.sub(r"(?m)^# (?=\w+ = )", "", text).replace('"FILE"', '"weights.pth"')
+
+    found = study_from_mapping(tomllib.loads(text), origin="example")
+    filled = study_from_mapping(tomllib.loads(all_on), origin="example")
+
+    usual = StudyConfig(base=BaseConfig(model="resnet20", data="cifar10:DIR"))
+    assert found.population == usual.population
+    assert filled.population == usual.population
+    assert filled.thresholds == usual.thresholds
+    assert filled.resampling == usual.resampling
+    assert filled.supernet == usual.supernet
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
@@ -47,6 +97,24 @@ def test_a_study_reads_what_it_wrote() -> None:
         ({"population": {"replicated": 2.0}}, ConfigError, "replicated is 2.0"),
         ({"population": {"strata": 0}}, ConfigError, "strata is 0"),
         ({"population": {"std_edges": [0.2, 0.1]}}, ConfigError, "give them ascending"),
+        ({"population": {"natural_sampler": "exakt"}}, UnknownNameError, "unknown sampler 'exakt'"),
+        (
+            {"population": {"natural_options": {"beta": 1}}},
+            ConfigError,
+            "options {'beta': 1} of sampler 'bisection'",
+        ),
+        ({"population": {"natural_options": {"alpha": -1.0}}}, ConfigError, "alpha=-1.0; expected"),
+        (
+            {"space": {"slabs": [{"quantity": "latency", "low": 0.0, "high": 0.5}]}},
+            ConfigError,
+            "a slab of latency needs latency.recipes",
+        ),
+        ({"latency": {"recipes": 3}}, ConfigError, "recipes is 3; give 0, or at least 12"),
+        ({"fidelity": {"recipes": 3}}, ConfigError, "recipes is 3; give 0, or at least 10"),
+        ({"fidelity": {"recipes": 10, "epochs": 1}}, ConfigError, "more than protocol.epochs, 1"),
+        ({"search": {"rounds": 4}}, ConfigError, "rounds is 4; give 1 to 3"),
+        ({"search": {"statistics": []}}, ConfigError, "statistics is empty"),
+        ({"regime_by": "latency"}, ConfigError, "regime_by is 'latency'"),
         ({"space": {"unit": "filter"}}, ConfigError, "space.unit is 'filter'"),
         ({"thresholds": {"alpha": 2.0}}, ConfigError, "alpha is 2.0"),
     ],

@@ -1,6 +1,7 @@
 """Populations in files: frozen once, never overwritten, and refused where altered."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def test_a_population_of_another_origin_is_refused_and_stays(tmp_path: Path) -> 
         frozen(path, replace(ORIGIN, seed=8), drawn)
 
     assert path.read_bytes() == written
+
+
+def test_a_population_of_before_an_option_came_is_the_same_one(tmp_path: Path) -> None:
+    path = tmp_path / "natural.json"
+    frozen(path, ORIGIN, drawn)
+    content = json.loads(path.read_text())
+    del content["digest"], content["origin"]["config"]["mac_scope"]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps({**content, "digest": digest}))
+
+    assert len(frozen(path, ORIGIN, never)) == 3
+    other = replace(ORIGIN, config=SpaceConfig(name="base", slabs=(), mac_scope="conv"))
+    with pytest.raises(CheckpointError, match="mac_scope is None there and 'conv' now"):
+        frozen(path, other, never)
 
 
 @pytest.mark.parametrize(("old", "new"), [("[4, 8]", "[4, 9]"), ('"seed": 7', '"seed": 8')])

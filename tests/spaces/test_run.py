@@ -2,30 +2,38 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from scipy.stats import kendalltau
 
 from sentei import engine
 from sentei.cli import main
-from sentei.errors import CheckpointError, PruningError, SpaceError
+from sentei.errors import CheckpointError, ConfigError, PruningError, SpaceError
 from sentei.graph import trace
 from sentei.methods.base_network import load_splits
 from sentei.models import load_model
 from sentei.report.space_schema import Analysis
 from sentei.spaces import StudyConfig, read_config, run_study, study_status
 from sentei.spaces.config import study_from_mapping
+from sentei.spaces.extrapolate import extrapolate
+from sentei.spaces.joint import report_studies, unlike
+from sentei.spaces.subnets import Member, Wish, rows_of
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
-from sentei.train import evaluate
+from sentei.train import Progress, evaluate
 
 SERIAL = engine.EXECUTORS["serial"]()
 VOLATILE = ("seconds",)
@@ -86,6 +94,30 @@ def test_every_population_is_evaluated_as_the_study_asks(finished: tuple[Path, A
     assert len(of_space(rows, "uniform")) == 3
 
 
+def test_spaces_are_shown_with_their_share_of_the_regime(finished: tuple[Path, Analysis]) -> None:
+    directory, analysis = finished
+    spaces = analysis.regimes[0].spaces
+
+    frozen = json.loads((directory / "populations" / "0.5-stratified.json").read_text())
+    known = {n: w / 4 for n, w in zip(frozen["strata"], frozen["weights"], strict=True)}
+    assert sum(known.values()) == pytest.approx(1.0)
+    # A stratum of one recipe is not shown.
+    strata = [space for space in spaces if space.family == "strata of m"]
+    shares = [math.exp(space.log_volume) for space in strata if space.log_volume is not None]
+    assert 2 <= len(shares) <= 4
+    for share in shares:
+        assert any(share == pytest.approx(own) for own in known.values())
+    weighted = next(space for space in spaces if space.name == "weighted as the regime")
+    trained = {
+        row["subnet"]: row["weight"]
+        for row in of_space(rows_in(directory), "stratified")
+        if row["epochs"] == 1
+    }
+    assert sorted(weighted.weights) == pytest.approx(sorted(trained.values()))
+    assert weighted.mean == pytest.approx(np.average(weighted.drops, weights=weighted.weights))
+    assert weighted.epsilon is None
+
+
 def test_the_supernet_judges_every_trained_recipe(finished: tuple[Path, Analysis]) -> None:
     directory, analysis = finished
     trained = [row for row in of_space(rows_in(directory), "stratified") if row["epochs"] == 1]
@@ -98,11 +130,53 @@ def test_the_supernet_judges_every_trained_recipe(finished: tuple[Path, Analysis
     assert any(row["one_shot"] != alone[row["subnet"]] for row in shared)
 
 
+def test_trainings_of_the_driver_tell_their_steps_and_go_on_after_their_last_epoch(
+    tmp_path: Path,
+) -> None:
+    base = {**dataclasses.asdict(quick().base), "base_epochs": 2}
+    config = quick(base=base, supernet={"epochs": 2})
+    run_study(config, tmp_path / "whole", executor=SERIAL, until="sample")
+    seen: list[tuple[str, int]] = []
+
+    def kill(step: Progress) -> None:
+        seen.append((step.phase, step.epoch))
+        # The second epochs of both trainings are cut off once.
+        if seen.count((step.phase, 2)) == 1 and step.epoch == 2:
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_study(config, tmp_path / "cut", executor=SERIAL, until="sample", on_progress=kill)
+    run_study(config, tmp_path / "cut", executor=SERIAL, until="sample", on_progress=kill)
+
+    steps = math.ceil(300 / 64)
+    for phase in ("base", "supernet"):
+        assert seen.count((phase, 1)) == steps
+        assert seen.count((phase, 2)) == 1 + steps
+    for name in ("base/model.safetensors", "supernet/state.safetensors"):
+        whole, cut = (load_file(tmp_path / part / name) for part in ("whole", "cut"))
+        assert whole.keys() == cut.keys()
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    assert not (tmp_path / "cut" / "training").exists()
+
+
 def test_another_supernet_is_refused(tmp_path: Path) -> None:
     run_study(quick(), tmp_path, executor=SERIAL, until="sample")
 
     with pytest.raises(CheckpointError, match="holds another supernet: epochs"):
         run_study(quick(supernet={"epochs": 2}), tmp_path, executor=SERIAL)
+
+
+def test_a_recipe_of_two_spaces_is_evaluated_once_and_counts_in_both() -> None:
+    facts = {"subnet": "a", "regime": 0.5, "widths": {"conv1": 4}}
+    wishes = [Wish(member=Member(facts={**facts, "space": name})) for name in ("one", "two", "two")]
+    value = {"val_accuracy": 0.8, "test_accuracy": None}
+    store = SimpleNamespace(results=lambda: {wishes[0].job.key: SimpleNamespace(value=value)})
+
+    found = rows_of(wishes, store, {"val_accuracy": 0.9})  # type: ignore[arg-type]
+
+    assert len({wish.job.key for wish in wishes}) == 1
+    assert [(row["space"], round(row["drop"], 9)) for row in found] == [("one", 10), ("two", 10)]
 
 
 def test_rows_count_the_costs_of_the_network_that_was_cut(finished: tuple[Path, Analysis]) -> None:
@@ -234,6 +308,127 @@ def test_another_protocol_in_the_same_directory_is_refused(tmp_path: Path) -> No
         run_study(quick(protocol={"epochs": 1, "learning_rate": 0.5}), tmp_path, executor=SERIAL)
 
 
+def test_a_study_of_before_an_option_came_goes_on(tmp_path: Path) -> None:
+    run_study(quick(), tmp_path, executor=SERIAL, until="sample")
+    with engine.read_store(tmp_path) as store:
+        stored = store.meta
+    del stored["config"]["space"]["mac_scope"], stored["config"]["regime_by"]
+    for name in ("journal.jsonl", "study.sqlite"):
+        (tmp_path / name).unlink()
+    with engine.open_store(tmp_path, stored):
+        pass
+
+    run_study(read_config(tmp_path), tmp_path, executor=SERIAL, until="sample")
+
+    with pytest.raises(CheckpointError, match="regime_by is None there and 'params' now"):
+        run_study(quick(regime_by="params"), tmp_path, executor=SERIAL, until="sample")
+
+
+def test_regimes_may_be_shares_of_the_parameters(tmp_path: Path) -> None:
+    config = quick(
+        regime_by="params",
+        supernet={},
+        space={"bucket_edges": [0.49, 0.505]},
+        thresholds={"winner_rule": "best1"},
+        search={
+            "regimes": [0.5],
+            "fresh": 0,
+            "candidates": 2,
+            "trained": 1,
+            "epochs": 2,
+            "seeds": 1,
+        },
+    )
+
+    found = run_study(config, tmp_path, executor=SERIAL)
+
+    assert found is not None
+    rows = rows_in(tmp_path)
+    assert all(abs(row["params_left"] - 0.5) <= 0.02 for row in rows if row["space"] != "uniform")
+    assert np.std([row["macs_left"] for row in rows]) > 0.01
+    only = found.regimes[0]
+    assert only.name == "digits_cnn at 50 % of the parameters"
+    assert only.population is not None
+    assert only.population.winners is not None
+    assert only.population.winners.rule == "the best"
+    best = min(point.drop for point in only.population.points)
+    first, last = only.population.winners.band
+    assert {p.drop for p in only.population.points if p.ratio in (first, last)} == {best}
+    left = {
+        row["subnet"]: row["params_left"]
+        for row in of_space(rows, "stratified")
+    }  # fmt: skip
+    counts = np.histogram(list(left.values()), [0, 0.49, 0.505, 1])[0]
+    buckets = {s.name: len(s.drops) for s in only.spaces if s.family == "parameter buckets"}
+    names = ("parameters 0 to 0.49", "parameters 0.49 to 0.505", "parameters 0.505 to 1")
+    expected = {name: n for name, n in zip(names, counts.tolist(), strict=True) if n > 1}
+    assert buckets == expected
+    assert sum(counts) == len(left)
+
+
+def test_spaces_of_std_are_drawn_and_compared(tmp_path: Path) -> None:
+    config = quick(
+        supernet={},
+        population={
+            "strata": 2, "per_stratum": 4, "natural": 0, "std_edges": [0.05, 0.15], "per_std_bin": 12
+        },
+    )  # fmt: skip
+
+    found = run_study(config, tmp_path, executor=SERIAL, until="evaluate")
+
+    assert found is not None
+    rows = rows_in(tmp_path)
+    low, high = (of_space(rows, name) for name in ("STD 0.05 to 0.15", "STD from 0.15"))
+    assert all(0.05 <= row["std"] <= 0.15 for row in low)
+    assert all(row["std"] >= 0.15 for row in high)
+    shares = math.exp(low[0]["log_share"]) + math.exp(high[0]["log_share"])
+    assert 0.3 < shares < 1.2
+    spaces = {s.name: s for s in found.regimes[0].spaces if s.family == "bins of STD"}
+    assert sorted(spaces["STD from 0.15"].drops) == sorted(row["drop"] for row in high)
+    assert spaces["STD from 0.15"].log_volume == high[0]["log_share"]
+    spread = next(verdict for verdict in found.verdicts if verdict.conjecture == "C0")
+    assert list(spread.numbers) == ["ks_p 0.05-0.15 0.15-1"]
+
+
+def test_full_trainings_judge_short_ones_and_forecasts(tmp_path: Path) -> None:
+    config = quick(
+        supernet={},
+        fidelity={"recipes": 10, "epochs": 7},
+        population={"strata": 4, "per_stratum": 4},
+    )
+
+    found = run_study(config, tmp_path, executor=SERIAL, until="evaluate")
+
+    assert found is not None
+    rows = of_space(rows_in(tmp_path), "stratified")
+    full = {row["subnet"]: row for row in rows if row["epochs"] == 7}
+    counts = Counter(row["stratum"] for row in full.values())
+    assert len(full) == 10
+    assert set(counts.values()) <= {2, 3}
+    proxies = {proxy.name: proxy for proxy in found.proxies}
+    assert {"one shot", "one shot against 7 epochs", "1 epochs against 7 epochs"} <= proxies.keys()
+    short = {row["subnet"]: row for row in rows if row["epochs"] == 1}
+    means = {
+        name: np.mean([r["drop"] for r in rows if r["epochs"] == 1 and r["subnet"] == name])
+        for name in short
+    }
+    drops, fulls = zip(*((means[name], row["drop"]) for name, row in full.items()), strict=True)
+    assert proxies["1 epochs against 7 epochs"].tau == pytest.approx(
+        kendalltau(drops, fulls).statistic
+    )
+    assert sorted(proxies["1 epochs against 7 epochs"].values) == pytest.approx(sorted(drops))
+    forecast = proxies.get("extrapolated from 5 of 7 epochs")
+    bending = [row for row in full.values() if _foretold(row) is not None]
+    assert (forecast is not None) == (len(bending) >= 10)
+
+
+def _foretold(row: dict[str, Any]) -> float | None:
+    try:
+        return extrapolate([one["val_loss"] for one in row["curve"]][:5], epoch=7).value
+    except ValueError:
+        return None
+
+
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     messages: list[str] = []
 
@@ -291,6 +486,61 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_rows(
     )
 
     assert rows_in(tmp_path) == rows_in(directory)
+
+
+def test_a_report_of_several_studies_judges_the_law_over_all(
+    tmp_path: Path, finished: tuple[Path, Analysis], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, alone = finished
+    base = {**dataclasses.asdict(quick().base), "base_epochs": 1}
+    other = run_study(
+        quick(base=base, supernet={}), tmp_path / "other", executor=SERIAL, until="evaluate"
+    )
+    assert other is not None
+    seen = (directory / "report.html").read_bytes()
+
+    arguments = [str(directory), str(tmp_path / "other"), "-o", str(tmp_path / "joint"), "--json"]
+    assert main(["space", "report", *arguments]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    name = "digits_cnn at 50 % of the MACs"
+    assert [regime["name"] for regime in found["regimes"]] == [
+        f"{directory.name}: {name}",
+        f"other: {name}",
+    ]
+    kept = [(v.conjecture, v.estimate) for v in alone.verdicts if v.conjecture != "C2"]
+    own = [v for v in found["verdicts"] if v["scope"].startswith(directory.name)]
+    assert sorted((v["conjecture"], v["estimate"]) for v in own) == sorted(kept)
+    law = [v for v in found["verdicts"] if v["conjecture"] == "C2"]
+    assert [v["scope"] for v in law] == ["1 networks, 2 regimes in all"]
+    assert any("checkpoints of one network agree" in c["text"] for c in law[0]["checks"])
+    choices = {choice["name"]: choice["value"] for choice in found["choices"]}
+    assert choices["epochs"] == "1"
+    assert (tmp_path / "joint" / "report.html").stat().st_size > 10_000
+    assert (directory / "report.html").read_bytes() == seen
+
+
+def test_studies_that_share_no_law_say_why() -> None:
+    site = SimpleNamespace(network="a", regime=0.5, checkpoint="x")
+    other = SimpleNamespace(network="b", regime=0.5, checkpoint="y")
+
+    assert unlike([1, 1], [site, other]) == ""  # type: ignore[list-item]
+    assert "train for 1, 3 epochs" in unlike([1, 3], [site, other])  # type: ignore[list-item]
+    assert "same weights in the same regime" in unlike([1, 1], [site, site])  # type: ignore[list-item]
+
+
+def test_reports_of_several_studies_need_a_place_and_a_report_each(
+    tmp_path: Path, finished: tuple[Path, Analysis], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, _ = finished
+    run_study(quick(), tmp_path / "new", executor=SERIAL, until="sample")
+
+    assert main(["space", "report", str(directory), str(tmp_path / "new")]) == 2
+    assert "2 studies share a report; say where: -o DIRECTORY" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match="new has no report yet"):
+        report_studies([directory, tmp_path / "new"], tmp_path / "joint")
+    with pytest.raises(ConfigError, match="2 directories of studies; give at least one, each once"):
+        report_studies([directory, directory], tmp_path / "joint")
 
 
 def test_the_command_prints_the_tables_as_json(

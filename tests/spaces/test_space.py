@@ -20,6 +20,7 @@ def test_a_configuration_survives_json() -> None:
 
 def test_a_regime_is_a_slab_of_macs() -> None:
     assert str(regime(0.5, delta=0.01)) == "macs in [0.49, 0.51]"
+    assert str(regime(0.5, by="params")) == "params in [0.495, 0.505]"
 
 
 @pytest.mark.parametrize(

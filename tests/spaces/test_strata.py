@@ -16,7 +16,7 @@ def test_strata_have_equal_factors_over_what_is_attainable() -> None:
 
     edges = stratify(terrain, [regime(0.5)], num=5).edges
 
-    low, high = terrain.attainable("ratio", macs=0.5)
+    low, high = terrain.attainable("ratio", level=0.5)
     np.testing.assert_allclose(edges, [low * (high / low) ** (i / 5) for i in range(6)], rtol=1e-9)
 
 

@@ -55,6 +55,10 @@ def test_forms_agree_with_the_cost_model_to_the_unit(spec: str) -> None:
     np.testing.assert_array_equal(
         np.rint(found["params"] * params), costs.num_parameters(widths_NG)
     )
+    np.testing.assert_array_equal(
+        np.rint(found["activations"] * terrain.dense["activations"]),
+        costs.activation_bytes(widths_NG),
+    )
     np.testing.assert_allclose(
         found["mcb"], costs.macs(widths_NG) / costs.num_parameters(widths_NG)
     )
@@ -97,7 +101,7 @@ def test_attainable_ratios_are_the_known_ones(
     spec: str, macs: float, low: float, high: float
 ) -> None:
     """Where every group keeps a tenth; ours keep whole channels of it, a little more."""
-    found = terrain_of(spec).attainable("ratio", macs=macs)
+    found = terrain_of(spec).attainable("ratio", level=macs)
 
     assert found == pytest.approx((low, high), rel=0.015)
 
@@ -131,14 +135,14 @@ def test_attainable_ratios_of_resnet56_are_those_of_a_linear_program(
     assert least_G.size == 27
     assert range_of(0.1 * left_out) == pytest.approx(known, abs=0.006)
     whole_channels = range_of(np.ceil(0.1 * left_out))
-    assert terrain.attainable("ratio", macs=macs) == pytest.approx(whole_channels, rel=1e-4)
+    assert terrain.attainable("ratio", level=macs) == pytest.approx(whole_channels, rel=1e-4)
 
 
 def test_macs_out_of_reach_are_refused_with_what_is_in_reach() -> None:
     with pytest.raises(
         SpaceError, match=r"no recipe has 0.05 of the MACs; they reach from 0.1\d\d to 1.000"
     ):
-        basic_resnet("resnet20").attainable("ratio", macs=0.05)
+        basic_resnet("resnet20").attainable("ratio", level=0.05)
 
 
 def test_quantities_of_pruning_ratios_are_their_moments() -> None:
@@ -240,10 +244,49 @@ def test_other_ratios_follow_their_definition() -> None:
     np.testing.assert_allclose(stored.quantities(widths_NG)["ratio"], macs / memory)
 
 
+def test_a_ratio_of_convolutions_leaves_the_classifier_out() -> None:
+    """A classifier's MACs are its weights: one a channel and class, 10 of them on CIFAR."""
+    whole = terrain_of("vgg16_bn", param_scope="conv")
+    conv = terrain_of("vgg16_bn", param_scope="conv", mac_scope="conv")
+    widths_NG = random_widths(conv, 3)
+    last_N = widths_NG[:, conv.graph["features.40"].index]
+
+    found = [
+        t.quantities(widths_NG)["mcb"] * t.quantities(widths_NG)["params"] for t in (whole, conv)
+    ]
+
+    params = conv.dense["params"]
+    np.testing.assert_allclose((found[0] - found[1]) * params, 10 * last_N, rtol=1e-6)
+    np.testing.assert_array_equal(
+        whole.quantities(widths_NG)["macs"], conv.quantities(widths_NG)["macs"]
+    )
+
+
+def test_the_ratio_of_a_group_is_what_goes_of_it() -> None:
+    terrain = terrain_of("resnet20")
+    widths_NG = random_widths(terrain, 3)
+
+    found = terrain.quantities(widths_NG)["group:layer2.1.conv1"]
+
+    np.testing.assert_allclose(found, 1 - widths_NG[:, terrain.graph["layer2.1.conv1"].index] / 32)
+
+
+def test_ranges_and_the_uniform_recipe_at_a_share_of_the_parameters() -> None:
+    terrain = terrain_of("vgg16_bn")
+    found = terrain.quantities(terrain.uniform(0.3, by="params")[None])
+
+    low, high = terrain.attainable("ratio", level=0.3, by="params")
+
+    assert found["params"][0] == pytest.approx(0.3, abs=0.005)
+    assert found["std"][0] < 0.02
+    macs = terrain.attainable("macs", level=0.3, by="params")
+    assert (low, high) == pytest.approx([value / 0.3 for value in macs], rel=0.01)
+
+
 def test_the_uniform_recipe_keeps_equal_shares() -> None:
     terrain = terrain_of("torchvision:resnet50")
 
-    found = terrain.quantities(terrain.uniform(macs=0.5)[None])
+    found = terrain.quantities(terrain.uniform(0.5)[None])
 
     assert found["macs"][0] == pytest.approx(0.5, abs=0.002)
     assert found["params"][0] == pytest.approx(0.51, abs=0.002)
@@ -256,7 +299,9 @@ SLABS = (
     Slab(quantity="mcb", low=120, high=170),
     Slab(quantity="std", low=0.15, high=0.25),
     Slab(quantity="params", low=0.3, high=0.5),
+    Slab(quantity="activations", low=0.5, high=0.6),
     Slab(quantity="stage:16x16", low=0.2, high=0.4),
+    Slab(quantity="group:layer2.1.conv1", low=0.2, high=0.6),
 )
 
 

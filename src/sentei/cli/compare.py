@@ -122,11 +122,12 @@ def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OP
     executor = executor_of(
         options.engine, **{name: getattr(options, name) for name in ENGINE_SETTINGS}
     )
-    with watching_jobs(_describe) as listen:
+    with watching_jobs(_describe) as watch:
         found = comparison.compare(
             config,
             executor=executor,
-            on_event=listen,
+            on_event=watch.on_event,
+            on_progress=watch.on_progress,
             retry_failed=options.retry_failed,
         )
     document = {"directory": config.output, **dataclasses.asdict(found)}

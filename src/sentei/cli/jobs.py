@@ -3,18 +3,21 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Group
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from sentei import engine
+from sentei.cli.progress import Trainings, drawing
 from sentei.errors import ConfigError
 
 if TYPE_CHECKING:
     from sentei.engine.study import OnEvent
+    from sentei.train.progress import OnProgress
 
 
 def executor_of(name: str, **settings: Any) -> engine.Executor:  # noqa: ANN401 - of any executor
@@ -40,27 +43,37 @@ ENGINE_SETTINGS = ("workers", "address", "num_gpus", "max_silence_s")
 """Options of commands that are settings of executors."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who is told what a study does.
+
+    Attributes:
+        on_event: Of its jobs.
+        on_progress: Of what its driver trains.
+    """
+
+    on_event: "OnEvent"
+    on_progress: "OnProgress"
+
+
 @contextmanager
-def watching_jobs(
-    describe: Callable[[engine.Event], tuple[str, str]],
-) -> Iterator["OnEvent"]:
-    """Show jobs on standard error: a bar on a terminal, lines elsewhere.
+def watching_jobs(describe: Callable[[engine.Event], tuple[str, str]]) -> Iterator[Watch]:
+    """Show jobs, and trainings of the driver, on standard error: bars on a terminal, else lines.
 
     Args:
         describe: Returns what a finished job is, and its result.
     """
-    console = Console(stderr=True, highlight=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("jobs", total=None)
+    with drawing() as (console, bars):
+        trainings = Trainings(console, bars)
+        bar: list[TaskID] = []
 
         def listen(event: engine.Event, progress: engine.Progress) -> None:
-            bars.update(bar, total=progress.total, completed=progress.done + progress.failed)
+            trainings.close()
+            ended = progress.done + progress.failed
+            if not bar:
+                bar.append(bars.add_task("jobs", note=""))
+            note = f"{ended} of {progress.total}"
+            bars.update(bar[0], total=progress.total, completed=ended, note=note)
             if event.kind not in ("done", "failed"):
                 return
             what, result = describe(event)
@@ -69,13 +82,12 @@ def watching_jobs(
             left = progress.seconds_left
             eta = "" if left is None else f", {left / 60:.0f} min left"
             console.print(
-                f"{progress.done + progress.failed} of {progress.total}: {what}: {result}"
-                f" ({event.wall_s:.0f} s{eta})",
+                f"{note}: {what}: {result} ({event.wall_s:.0f} s{eta})",
                 markup=False,
                 soft_wrap=True,
             )
 
-        yield listen
+        yield Watch(on_event=listen, on_progress=trainings.advance)
 
 
 def shown_status(found: engine.Status, *, of: str) -> Group:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching() -> Iterator["Listener"]:
-    """Show what a run does, on standard error, as long as the ``with`` block runs."""
+def drawing() -> Iterator[tuple[Console, Progress]]:
+    """Yield standard error, and bars on it whose tasks have a field ``note``."""
     console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}"),
@@ -25,11 +25,26 @@ def watching() -> Iterator["Listener"]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        yield _Watcher(console, bars).listen
+        yield console, bars
 
 
-class _Watcher:
-    """Draws events; holds the bar of the phase that runs."""
+@contextmanager
+def watching() -> Iterator["Listener"]:
+    """Show what a run does, on standard error, as long as the ``with`` block runs."""
+    with drawing() as (console, bars):
+        trainings = Trainings(console, bars)
+
+        def listen(event: "Event") -> None:
+            if isinstance(event, pipeline.StageEvent):
+                trainings.turn(event)
+            else:
+                trainings.advance(event)
+
+        yield listen
+
+
+class Trainings:
+    """Draws stages and steps; holds the bar of the phase that runs."""
 
     def __init__(self, console: Console, bars: Progress) -> None:
         self.console = console
@@ -37,23 +52,19 @@ class _Watcher:
         self.phase = ""
         self.task = TaskID(0)
 
-    def listen(self, event: "Event") -> None:
-        if isinstance(event, pipeline.StageEvent):
-            self._turn(event)
-        else:
-            self._advance(event)
-
-    def _turn(self, event: "StageEvent") -> None:
-        self._close()
+    def turn(self, event: "StageEvent") -> None:
+        """Show that a stage begins or ends."""
+        self.close()
         if event.state == "begin":
             self._open(event.stage, total=None)
         else:
             words = "done earlier" if event.state == "kept" else f"{event.seconds:.1f} s"
             self.console.print(f"{event.stage}: {words}")
 
-    def _advance(self, event: "Step") -> None:
+    def advance(self, event: "Step") -> None:
+        """Show a step; without a terminal, the last one of an epoch."""
         if event.phase != self.phase:
-            self._close()
+            self.close()
             self._open(event.phase, total=event.num_epochs * event.num_steps)
         self.bars.update(
             self.task,
@@ -71,7 +82,8 @@ class _Watcher:
         self.phase = phase
         self.task = self.bars.add_task(phase, total=total, note="")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take the bar away, if there is one."""
         if self.phase:
             self.bars.remove_task(self.task)
             self.phase = ""

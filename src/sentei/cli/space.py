@@ -13,6 +13,7 @@ from rich.text import Text
 from sentei import engine, spaces
 from sentei.cli.answer import Answer, verbatim
 from sentei.cli.jobs import ENGINE_SETTINGS, executor_of, shown_status, watching_jobs
+from sentei.errors import ConfigError
 
 if TYPE_CHECKING:
     from sentei.report.space_schema import Analysis
@@ -103,12 +104,25 @@ def status(directory: Path, /) -> Answer:
     return Answer(document=dataclasses.asdict(found), shown=shown_status(found, of="population"))
 
 
-def report(directory: Path, /) -> Answer:
-    """Write the report of what a study has found so far; runs nothing.
+def report(
+    directory: Path,
+    /,
+    *others: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> Answer:
+    """Write the report of what a study has found so far, or one of several; runs nothing.
+
+    Several must have a report each. The law across networks (C2) is judged over all of them.
 
     Args:
         directory: Of the study.
+        others: Of more studies.
+        output: Directory of the report of several studies.
     """
+    if output is not None:
+        return _answer(spaces.report_studies([directory, *others], output), output)
+    if others:
+        raise ConfigError(f"{1 + len(others)} studies share a report; say where: -o DIRECTORY")
     found = spaces.run_study(spaces.read_config(directory), directory, executor=None)
     assert found is not None
     return _answer(found, directory)
@@ -132,12 +146,13 @@ def _run(config: "StudyConfig", directory: Path, options: RunOptions) -> Answer:
     executor = executor_of(
         options.engine, **{name: getattr(options, name) for name in ENGINE_SETTINGS}
     )
-    with watching_jobs(_describe) as listen:
+    with watching_jobs(_describe) as watch:
         found = spaces.run_study(
             config,
             directory,
             executor=executor,
-            on_event=listen,
+            on_event=watch.on_event,
+            on_progress=watch.on_progress,
             retry_failed=options.retry_failed,
             until=options.until,
         )

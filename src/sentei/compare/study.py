@@ -12,6 +12,7 @@ from sentei.engine.study import OnEvent
 from sentei.methods.base_network import prepare_base
 from sentei.records import atomic_write_text, machine_facts, read_settings
 from sentei.report.comparison_page import write_comparison
+from sentei.train.progress import OnProgress
 
 CONFIG_NAME = "config.json"
 ROWS_NAME = "rows.json"
@@ -40,6 +41,7 @@ def compare(
     *,
     executor: engine.Executor,
     on_event: OnEvent | None = None,
+    on_progress: OnProgress | None = None,
     retry_failed: bool = False,
 ) -> Comparison:
     """Run what has no result yet of a comparison, write its page, and return all results.
@@ -52,6 +54,7 @@ def compare(
         config: What to compare.
         executor: Where the jobs run.
         on_event: Told all that happens to jobs.
+        on_progress: Told of every step that the driver itself trains: of the base network.
         retry_failed: Run those again that have failed before.
 
     Raises:
@@ -60,7 +63,7 @@ def compare(
         KeyboardInterrupt: SIGINT or SIGTERM came; finished jobs are kept.
     """
     directory = Path(config.output)
-    base = prepare_base(config, directory)
+    base = prepare_base(config, directory, on_progress=on_progress)
     meta = {
         "kind": "comparison",
         "sentei": __version__,

@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from sentei.pipeline.workshop import EVALUATION_BATCH
 from sentei.records import atomic_write_text
 from sentei.surgery.checkpoint import WEIGHTS_NAME, load_pretrained, save_pretrained
 from sentei.train import evaluate
+from sentei.train.progress import OnProgress
 
 BASE_FOLDER = "base"
 _FACTS_NAME = "facts.json"
+_TRAINING_FOLDER = "training"
 _JUDGED: tuple[Split, ...] = ("val", "test")
 
 
@@ -84,8 +88,17 @@ def check_counts(config: object, names: Sequence[str]) -> None:
             raise ConfigError(f"{name} is {value}; give at least 1")
 
 
-def prepare_base(config: BaseConfig, directory: Path) -> dict[str, Any]:
+def prepare_base(
+    config: BaseConfig, directory: Path, *, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
     """Return what is known of the base network; make it in ``directory/base`` if it is not there.
+
+    Where it must learn the data first, a training that was interrupted goes on after its last epoch.
+
+    Args:
+        config: The network and its images.
+        directory: Of the study.
+        on_progress: Told of every step of that training.
 
     Returns:
         ``sha256`` of the weights, ``data_digest``, ``accuracy`` and ``test_images`` on test,
@@ -96,33 +109,44 @@ def prepare_base(config: BaseConfig, directory: Path) -> dict[str, Any]:
             those that it began with; or another process is at work in the directory.
     """
     with locked(directory):  # or two that begin at once would overwrite each other's network
-        return _prepare(config, directory)
+        return base_facts(directory) or _make(config, directory, on_progress)
 
 
-def _prepare(config: BaseConfig, directory: Path) -> dict[str, Any]:
+def base_facts(directory: Path) -> dict[str, Any] | None:
+    """Return what is known of a base network that was made, as `prepare_base` does; else None.
+
+    Raises:
+        CheckpointError: The weights there are not those that it began with.
+    """
     folder = directory / BASE_FOLDER
     path = folder / _FACTS_NAME
-    if path.exists():
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if facts["sha256"] != _digest(folder):
-            raise CheckpointError(
-                f"{folder}: the base network is not the one this study began with; restore it, or "
-                "start in another directory (-o)"
-            )
-        return facts
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if facts["sha256"] != _digest(folder):
+        raise CheckpointError(
+            f"{folder}: the base network is not the one this study began with; restore it, or "
+            "start in another directory (-o)"
+        )
+    return facts
+
+
+def _make(config: BaseConfig, directory: Path, on_progress: OnProgress | None) -> dict[str, Any]:
+    folder = directory / BASE_FOLDER
     data = load_splits(config)
     network = _load(config, data)
     if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
         data = load_splits(config, network.model)
     network.check_takes(data.input_shape, of=config.data)
-    if network.is_new:
-        _learn(config, network.model, data)
-    save_pretrained(
-        network.model,
-        folder,
-        source=network.source,
-        metadata={"input_shape": list(data.input_shape), "data": config.data},
-    )
+    with resumable(directory) as training:
+        if network.is_new:
+            _learn(config, network.model, data, training, on_progress)
+        save_pretrained(
+            network.model,
+            folder,
+            source=network.source,
+            metadata={"input_shape": list(data.input_shape), "data": config.data},
+        )
     model = load_pretrained(folder, trust_code=True)
     val, test = (
         evaluate(model, data.loader(part, batch_size=EVALUATION_BATCH), device=config.device)
@@ -137,7 +161,7 @@ def _prepare(config: BaseConfig, directory: Path) -> dict[str, Any]:
         "val_images": val.num_samples,
         "trained_here": network.is_new,
     }
-    atomic_write_text(path, json.dumps(facts) + "\n")
+    atomic_write_text(folder / _FACTS_NAME, json.dumps(facts) + "\n")
     return facts
 
 
@@ -168,7 +192,21 @@ def _load(config: BaseConfig, data: DataSplits) -> Network:
     )
 
 
-def _learn(config: BaseConfig, model: nn.Module, data: DataSplits) -> None:
+@contextmanager
+def resumable(directory: Path) -> Iterator[Path]:
+    """Yield where trainings keep their state; it is deleted once the block, with their result, ends."""
+    folder = directory / _TRAINING_FOLDER
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _learn(
+    config: BaseConfig,
+    model: nn.Module,
+    data: DataSplits,
+    training: Path,
+    on_progress: OnProgress | None,
+) -> None:
     """Train a network with a new classifier on the data."""
     task = Task(
         model=model,
@@ -178,6 +216,8 @@ def _learn(config: BaseConfig, model: nn.Module, data: DataSplits) -> None:
         batch_size=config.batch_size,
         augment=config.augment,
         device=config.device,
+        checkpoint_dir=training,
+        on_progress=on_progress,
     )
     task.train(model, Phase(name="base", epochs=config.base_epochs))
 

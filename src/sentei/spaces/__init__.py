@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sentei.spaces.config import StudyConfig, read_study
     from sentei.spaces.demo import demo_study
+    from sentei.spaces.joint import report_studies
     from sentei.spaces.run import run_study
     from sentei.spaces.study import read_config, study_status
 
@@ -17,6 +18,7 @@ __all__ = [
     "demo_study",
     "read_config",
     "read_study",
+    "report_studies",
     "run_study",
     "study_status",
 ]
@@ -24,6 +26,7 @@ __all__ = [
 _HOMES = {
     "config": ("StudyConfig", "read_study"),
     "demo": ("demo_study",),
+    "joint": ("report_studies",),
     "run": ("run_study",),
     "study": ("read_config", "study_status"),
 }

@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sentei.errors import ConfigError
 from sentei.methods.base_network import BaseConfig, check_counts
 from sentei.pipeline.config_file import decode, read_toml
 from sentei.spaces.conjectures import Thresholds
+from sentei.spaces.latency import LatencyConfig
 from sentei.spaces.protocol import Protocol
+from sentei.spaces.sampling import make_sampler
 from sentei.spaces.space import SpaceConfig
 from sentei.spaces.stats_base import Resampling
 
@@ -19,6 +21,11 @@ SHARED = (
     *("batch_size", "augment", "device"),
 )
 """Fields that the base network and the protocol have in common: they are given with the base."""
+
+Statistic = Literal["ratio", "std", "mean", "stages"]
+
+MIN_FULL = 10
+"""Least trainings of full length that a cheap score is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,36 +38,55 @@ class PopulationConfig:
         natural: Subnetworks that the sampler draws from the regime alone, evaluated without
             training, >= 0.
         natural_sampler: Name of their sampler.
-        stratified_sampler: Name of the sampler of the strata.
+        natural_options: Fields of that sampler that are set otherwise, such as ``{"alpha": 5.0}``.
+        stratified_sampler: Name of the sampler of the strata, and of fresh draws.
+        stratified_options: Fields of that one.
         replicates: Trainings of each subnetwork that is repeated, >= 1.
         replicated: Share of the trained subnetworks that is repeated, in [0, 1].
-        std_edges: Edges of the bins of STD, ascending.
+        std_edges: Edges of the bins of STD, ascending; the last bin has no upper one.
+        per_std_bin: Subnetworks drawn from each of these bins and trained, >= 0: without them, the
+            bins show what the strata happen to hold.
         controls: Trained subnetworks that are trained again with random channels, and again from
             new weights, >= 0 (conjecture C7).
 
     Raises:
-        ConfigError: A number is out of range.
+        ConfigError: A number is out of range, or a sampler has no such option.
+        UnknownNameError: There is no such sampler.
     """
 
     strata: int = 8
     per_stratum: int = 12
     natural: int = 500
     natural_sampler: str = "bisection"
+    natural_options: Mapping[str, Any] = field(default_factory=dict)
     stratified_sampler: str = "hit-and-run"
+    stratified_options: Mapping[str, Any] = field(default_factory=dict)
     replicates: int = 3
     replicated: float = 0.15
     std_edges: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    per_std_bin: int = 0
     controls: int = 0
+
+    @property
+    def std_bins(self) -> dict[str, tuple[float, float]]:
+        """Bins of STD by the name of their space; 1 is above any STD."""
+        ends = [*self.std_edges[1:], 1.0]
+        return {
+            f"STD {low:g} to {high:g}" if high < 1 else f"STD from {low:g}": (low, high)
+            for low, high in zip(self.std_edges, ends, strict=True)
+        }
 
     def __post_init__(self) -> None:
         check_counts(self, ("strata", "per_stratum", "replicates"))
-        for name in ("natural", "controls"):
+        for name in ("natural", "controls", "per_std_bin"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 0")
         if not 0 <= self.replicated <= 1:
             raise ConfigError(f"replicated is {self.replicated}; give a share in [0, 1]")
         if list(self.std_edges) != sorted(set(self.std_edges)):
             raise ConfigError(f"std_edges is {self.std_edges}; give them ascending")
+        make_sampler(self.natural_sampler, self.natural_options)
+        make_sampler(self.stratified_sampler, self.stratified_options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +95,10 @@ class SearchConfig:
 
     Args:
         regimes: Regimes that are refined and searched; they are among the study's.
+        rounds: How often a space is refined at most, 1 to 3: each time what was drawn afresh sets
+            the next one, until that is no smaller or no better.
+        statistics: What a space is refined by: the ``ratio`` around m*; ``std``, ``mean`` and
+            ``stages`` where their winners lie closer together than chance has it.
         fresh: Subnetworks drawn afresh from base, refined and placebo space each and trained, >= 0.
         candidates: Subnetworks of each space that a search evaluates without training, >= 1.
         trained: How many of them, the best on validation, are trained, >= 1.
@@ -81,6 +111,8 @@ class SearchConfig:
     """
 
     regimes: tuple[float, ...] = ()
+    rounds: int = 1
+    statistics: tuple[Statistic, ...] = ("ratio",)
     fresh: int = 100
     candidates: int = 64
     trained: int = 8
@@ -92,6 +124,10 @@ class SearchConfig:
         check_counts(self, ("candidates", "trained", "finalists", "epochs", "seeds"))
         if self.fresh < 0:
             raise ConfigError(f"fresh is {self.fresh}; give at least 0")
+        if not 1 <= self.rounds <= 3:
+            raise ConfigError(f"rounds is {self.rounds}; give 1 to 3")
+        if not self.statistics:
+            raise ConfigError('statistics is empty; give at least one, such as "ratio"')
         if not self.finalists <= self.trained <= self.candidates:
             raise ConfigError(
                 f"finalists={self.finalists}, trained={self.trained}, candidates="
@@ -124,6 +160,28 @@ class SupernetConfig:
             raise ConfigError(f"learning_rate is {self.learning_rate}; give a number > 0")
 
 
+@dataclass(frozen=True, kw_only=True)
+class FidelityConfig:
+    """Trainings of full length that tell whether a short one ranks subnetworks alike.
+
+    Args:
+        recipes: Subnetworks of every regime, spread over its strata, that are trained so, 0 or at
+            least 10; 30 say something.
+        epochs: Of these trainings; from 6 on their first 5 are extrapolated to the last, too.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    recipes: int = 0
+    epochs: int = 10
+
+    def __post_init__(self) -> None:
+        if self.recipes and self.recipes < MIN_FULL:
+            raise ConfigError(f"recipes is {self.recipes}; give 0, or at least {MIN_FULL}")
+        check_counts(self, ("epochs",))
+
+
 def _base_space() -> SpaceConfig:
     return SpaceConfig(name="base", slabs=())
 
@@ -134,7 +192,8 @@ class StudyConfig:
 
     Args:
         base: The network and its images.
-        regimes: Shares of the MACs that are left, each in (0, 1).
+        regimes: Shares of a cost that are left, each in (0, 1).
+        regime_by: The cost: ``macs`` or ``params``.
         window: How far the share of a subnetwork may be from that of its regime, in (0, 0.1].
         space: The space all populations lie in, and every choice its definition leaves open.
         protocol: How a subnetwork is made and judged.
@@ -143,6 +202,8 @@ class StudyConfig:
         resampling: How bootstraps and permutations draw.
         search: Fresh draws and the search.
         supernet: Shared weights, as another cheap score.
+        fidelity: Trainings of full length that short ones are compared with.
+        latency: How latency is measured, for slabs of it.
         seed: Of the populations, >= 0.
 
     Raises:
@@ -151,6 +212,7 @@ class StudyConfig:
 
     base: BaseConfig
     regimes: tuple[float, ...] = (0.7, 0.5, 0.3)
+    regime_by: Literal["macs", "params"] = "macs"
     window: float = 0.005
     space: SpaceConfig = field(default_factory=_base_space)
     protocol: Protocol = field(default_factory=lambda: Protocol(epochs=1))
@@ -159,6 +221,8 @@ class StudyConfig:
     resampling: Resampling = field(default_factory=Resampling)
     search: SearchConfig = field(default_factory=SearchConfig)
     supernet: SupernetConfig = field(default_factory=SupernetConfig)
+    fidelity: FidelityConfig = field(default_factory=FidelityConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -166,14 +230,23 @@ class StudyConfig:
             raise ConfigError(f"regimes is {self.regimes}; give at least one, each once")
         for level in self.regimes:
             if not 0 < level < 1:
-                raise ConfigError(f"regime {level} is no share of the MACs in (0, 1)")
+                raise ConfigError(f"regime {level} is no share of a cost in (0, 1)")
         odd = set(self.search.regimes) - set(self.regimes)
         if odd:
             raise ConfigError(f"search.regimes names {min(odd)}, which is not among {self.regimes}")
         if not 0 < self.window <= 0.1:
-            raise ConfigError(f"window is {self.window}; give a share of the MACs in (0, 0.1]")
+            raise ConfigError(f"window is {self.window}; give a share of the cost in (0, 0.1]")
+        if any(s.quantity == "latency" for s in self.space.slabs) and not self.latency.recipes:
+            raise ConfigError(
+                "a slab of latency needs latency.recipes, such as 30: how many are timed"
+            )
         if self.protocol.epochs < 1:
             raise ConfigError("protocol.epochs is 0; the study trains: give at least 1")
+        if self.fidelity.recipes and self.fidelity.epochs <= self.protocol.epochs:
+            raise ConfigError(
+                f"fidelity.epochs is {self.fidelity.epochs}; give more than protocol.epochs, "
+                f"{self.protocol.epochs}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""

@@ -34,7 +34,7 @@ from sentei.surgery import apply
 from sentei.surgery.checkpoint import load_pretrained
 from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
 from sentei.train.checks import Batches
-from sentei.train.progress import telling
+from sentei.train.progress import OnProgress, telling
 
 CACHE_BYTES = 1 << 30  # images of validation that a worker keeps in memory, normalised
 
@@ -103,7 +103,7 @@ class Evaluator:
             model = self.subnetwork(job, widths_G)
         before = self._one_shot(model, job, watch)
         with watch("train"):
-            curve = self._train(model, job, report)
+            curve = self._train(model, job, telling(report))
         with watch("test"):
             test = self._judge(model, "test") if job.tests else None
         last = curve[-1] if curve else None
@@ -119,12 +119,14 @@ class Evaluator:
             "seconds": {phase: round(seconds, 4) for phase, seconds in watch.seconds.items()},
         }
 
-    def network(self, spec: Mapping[str, Any]) -> nn.Module:
+    def network(
+        self, spec: Mapping[str, Any], *, on_progress: OnProgress | None = None
+    ) -> nn.Module:
         """Return the network that :meth:`run` judges, trained; the same weights on the CPU."""
         job = SubnetJob.parse(spec, self.protocol)
         model = self.subnetwork(job, self.widths_G(job.widths))
         self._one_shot(model, job, Stopwatch(_PHASES))
-        self._train(model, job, lambda _values: None)
+        self._train(model, job, on_progress)
         return model
 
     def widths_G(self, widths: Mapping[str, int]) -> IntArray:
@@ -247,7 +249,9 @@ class Evaluator:
 
     # Training -----------------------------------------------------------------------------------
 
-    def _train(self, model: nn.Module, job: SubnetJob, report: Report) -> tuple[EpochRecord, ...]:
+    def _train(
+        self, model: nn.Module, job: SubnetJob, on_progress: OnProgress | None
+    ) -> tuple[EpochRecord, ...]:
         """Train ``model`` in place for the epochs of the job."""
         if job.epochs == 0:
             return ()
@@ -260,7 +264,7 @@ class Evaluator:
             batch_size=self.protocol.batch_size,
             augment=self.protocol.augment,
             device=self.protocol.device,
-            on_progress=telling(report),
+            on_progress=on_progress,
         )
         return task.train(model, Phase(name="recover", epochs=job.epochs))
 

@@ -1,16 +1,14 @@
-"""After the populations: a refined space with its placebo, fresh draws, and the search in it."""
+"""The search: candidates of the refined and the base space, halved, against rivals."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from sentei.allocate import Budget, allocate
 from sentei.criteria import score
 from sentei.spaces.populate import origin_of, plain
-from sentei.spaces.refine import Refinement, halves, placebo, refine
-from sentei.spaces.regime_data import FRESH, RegimeData
+from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.space import Slab
 from sentei.spaces.study import Session
 from sentei.spaces.subnets import Member, Row, Wish, choose
@@ -19,59 +17,19 @@ SEARCHED = ("search refined", "search base")
 RIVALS: Mapping[str, str] = {"uniform L1": "local", "global L1": "global", "default": "cost-aware"}
 """What the found subnetwork is compared with -> scope of the allocation."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Refined:
-    """What one half of a population says about where to draw.
-
-    Attributes:
-        space: The refined slab of m.
-        sham: A slab of as much probability elsewhere.
-    """
-
-    space: Refinement
-    sham: Refinement
-
-    def slabs(self) -> dict[str, tuple[Slab, ...]]:
-        """Return the constraints of each space of fresh draws."""
-        inside, beside = (
-            (Slab(quantity="ratio", low=one.low, high=one.high),) for one in (self.space, self.sham)
-        )
-        return dict(zip(FRESH, ((), inside, beside), strict=True))
-
-
-def refined(data: RegimeData) -> Refined:
-    """Return the refined space of a regime, from half of its population.
-
-    Raises:
-        ValueError: The drop has no valley in the ratio; there is nothing to refine around.
-    """
-    first, _ = halves(data.stratified, seed=data.config.seed)
-    space = refine(first, data.setting)
-    return Refined(space=space, sham=placebo(first, space, seed=data.config.seed))
-
-
-def fresh_wishes(session: Session, level: float, found: Refined) -> list[Wish]:
-    """Return the training of fresh draws from base, refined and placebo space."""
-    members = [
-        member
-        for name, slabs in found.slabs().items()
-        for member in _drawn(session, level, name, session.config.search.fresh, slabs)
-    ]
-    return [Wish(member=m, epochs=session.config.protocol.epochs) for m in members]
+_LIMITS = {"macs": "macs", "params": "num_parameters"}
 
 
 def _drawn(
     session: Session, level: float, name: str, num: int, slabs: tuple[Slab, ...]
 ) -> list[Member]:
-    if num == 0:
-        return []
-    sampler = session.config.population.stratified_sampler
-    origin = origin_of(session.scene, level, name, sampler=sampler, num=num, slabs=slabs)
-    return plain(session.scene, session.directory, origin)
+    origin = origin_of(session.scene, level, name, num=num, slabs=slabs)
+    return plain(session.scene, session.directory, origin, measures=False)
 
 
-def search(session: Session, level: float, found: Refined | None, *, screens: bool) -> list[Row]:
+def search(
+    session: Session, level: float, refined: tuple[Slab, ...], *, screens: bool
+) -> list[Row]:
     """Search refined and base space at equal cost, train the finalists and their rivals in full.
 
     Where there is no refined space the base space alone is searched.
@@ -82,20 +40,20 @@ def search(session: Session, level: float, found: Refined | None, *, screens: bo
     Args:
         session: The study.
         level: Regime.
-        found: Its refined space.
+        refined: Slabs of its refined space; none where nothing was refined.
         screens: The loss without training chooses what is trained; if not, the first drawn are.
 
     Returns:
         All rows.
     """
     spaces: dict[str, tuple[Slab, ...]] = {SEARCHED[1]: ()}
-    if found is not None:
-        spaces = {SEARCHED[0]: found.slabs()[FRESH[1]], **spaces}
+    if refined:
+        spaces = {SEARCHED[0]: refined, **spaces}
     rows: list[Row] = []
     finalists: list[Member] = []
     for name, own in spaces.items():
-        drawn = _drawn(session, level, name, session.config.search.candidates, own)
-        seen, best = _halving(session, drawn, screens=screens)
+        members = _drawn(session, level, name, session.config.search.candidates, own)
+        seen, best = _halving(session, members, screens=screens)
         rows += seen
         finalists += best
     contest = [*finalists, *rivals(session, level)]
@@ -139,7 +97,7 @@ def rivals(session: Session, level: float) -> list[Member]:
         allocation = allocate(
             scene.graph,
             scores,
-            budget=Budget(macs=level),
+            budget=Budget(**{_LIMITS[scene.config.regime_by]: level}),
             scope=scope,
             floor=scene.config.space.floor,
             tolerance=0.02,  # equal shares of narrow groups move in coarse steps

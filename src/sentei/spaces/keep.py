@@ -32,7 +32,7 @@ def keep_found(session: Session, data: RegimeData) -> Path | None:
         evaluator = Evaluator(protocol=session.config.protocol, model=model, data=splits)
         base = session.directory / BASE_FOLDER
         save_pretrained(
-            evaluator.network({name: row[name] for name in _SPEC}),
+            evaluator.network({name: row[name] for name in _SPEC}, on_progress=session.on_progress),
             folder,
             source=read_source(base),
             metadata={**read_metadata(base), **_identity(row)},

@@ -1,29 +1,35 @@
 """The populations of a study, drawn once and frozen before anything is evaluated."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from sentei.errors import SpaceError
 from sentei.seeding import derive_seed
 from sentei.spaces.population import Origin, Population, frozen
 from sentei.spaces.regime_data import CONTROLS, NATURAL, STRATIFIED, UNIFORM
-from sentei.spaces.sampling import SAMPLERS
+from sentei.spaces.sampling import make_sampler
 from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab
-from sentei.spaces.stats_base import generator
+from sentei.spaces.stats_base import IntArray, generator
 from sentei.spaces.strata import sample_strata, stratify
 from sentei.spaces.subnets import Member, Wish
+from sentei.spaces.volume import log_share
 
 FOLDER = "populations"
 
 
-def plain(
-    scene: Scene,
-    directory: Path,
-    origin: Origin,
-) -> list[Member]:
+def plain(scene: Scene, directory: Path, origin: Origin, *, measures: bool = True) -> list[Member]:
     """Return the recipes of a population without strata, frozen in the directory of a study.
+
+    Args:
+        scene: The network.
+        directory: Of the study.
+        origin: Where the population comes from.
+        measures: Measure which share of the regime its space is, too.
 
     Raises:
         SpaceError: The space is empty; the message says which constraints conflict.
@@ -31,7 +37,7 @@ def plain(
     """
 
     def draw() -> Population:
-        widths = SAMPLERS[origin.sampler]().sample(
+        widths = make_sampler(origin.sampler, origin.options).sample(
             scene.terrain, origin.slabs, num=origin.num, seed=origin.seed
         )
         return Population(
@@ -39,9 +45,19 @@ def plain(
             widths=widths,
             weights=np.ones(origin.num),
             strata=np.full(origin.num, -1, np.int64),
+            log_share=_volume(scene, origin) if measures else None,
         )
 
     return scene.members(frozen(_path(directory, origin), origin, draw))
+
+
+def _volume(scene: Scene, origin: Origin) -> float | None:
+    usual = scene.slabs(origin.regime)
+    own = [slab for slab in origin.slabs if slab not in usual]
+    try:
+        return log_share(scene.terrain, usual, own, seed=derive_seed(origin.seed, "volume"))
+    except SpaceError:
+        return None  # too small to measure, or with too few widths: that ends no study
 
 
 def strata(scene: Scene, directory: Path, level: float) -> list[Member]:
@@ -57,7 +73,6 @@ def strata(scene: Scene, directory: Path, level: float) -> list[Member]:
             scene,
             level,
             STRATIFIED,
-            sampler=config.stratified_sampler,
             num=config.strata * config.per_stratum,
         ),
         strata=config.strata,
@@ -65,7 +80,7 @@ def strata(scene: Scene, directory: Path, level: float) -> list[Member]:
 
     def draw() -> Population:
         found = sample_strata(
-            SAMPLERS[origin.sampler](),
+            make_sampler(origin.sampler, origin.options),
             scene.terrain,
             origin.slabs,
             stratification=stratify(scene.terrain, origin.slabs, num=config.strata),
@@ -80,18 +95,23 @@ def strata(scene: Scene, directory: Path, level: float) -> list[Member]:
 
 
 def origin_of(
-    scene: Scene, level: float, name: str, *, sampler: str, num: int, slabs: tuple[Slab, ...] = ()
+    scene: Scene, level: float, name: str, *, num: int, slabs: tuple[Slab, ...] = ()
 ) -> Origin:
     """Return where a population of a regime comes from.
 
     Args:
         scene: The network.
         level: Regime.
-        name: Of the space; its stream of random numbers is found by it.
-        sampler: Name of the sampler.
+        name: Of the space; its stream of random numbers is found by it, and its sampler.
         num: Number of recipes, >= 1.
         slabs: Constraints beside those of the regime.
     """
+    config = scene.config.population
+    sampler, options = (
+        (config.natural_sampler, config.natural_options)
+        if name == NATURAL
+        else (config.stratified_sampler, config.stratified_options)
+    )
     return Origin(
         name=name,
         network=scene.network,
@@ -101,6 +121,7 @@ def origin_of(
         sampler=sampler,
         seed=derive_seed(scene.config.seed, "population", f"{level:g}", name),
         num=num,
+        options=options,
     )
 
 
@@ -111,8 +132,8 @@ def _path(directory: Path, origin: Origin) -> Path:
 def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
     """Return all evaluations of a regime that do not depend on results.
 
-    Its strata, trained, some of them several times and under the controls of C7; the uniform
-    recipe; and the natural population without training.
+    Its strata, trained, some of them several times, for longer, and under the controls of C7; the
+    spaces of STD; the uniform recipe; and the natural population without training.
     """
     config, epochs = scene.config.population, scene.config.protocol.epochs
     trained = strata(scene, directory, level)
@@ -125,19 +146,42 @@ def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
         for r in range(1, config.replicates)
         for i in repeated
     ]
+    full = scene.config.fidelity
+    wishes += [Wish(member=m, epochs=full.epochs) for m in _spread(trained, order, full.recipes)]
     wishes += _controls(trained, order[: config.controls].tolist(), epochs)
     if scene.config.supernet.epochs:
         wishes += [Wish(member=m, supernet=True) for m in trained]
+    wishes += [Wish(member=m, epochs=epochs) for m in _std_spaces(scene, directory, level)]
     wishes += [
         Wish(member=uniform(scene, level), epochs=epochs, replicate=r)
         for r in range(config.replicates)
     ]
     if config.natural:
-        origin = origin_of(
-            scene, level, NATURAL, sampler=config.natural_sampler, num=config.natural
-        )
+        origin = origin_of(scene, level, NATURAL, num=config.natural)
         wishes += [Wish(member=m) for m in plain(scene, directory, origin)]
     return wishes
+
+
+def _std_spaces(scene: Scene, directory: Path, level: float) -> Iterator[Member]:
+    """Yield recipes drawn from every bin of STD."""
+    config = scene.config.population
+    if not config.per_std_bin:
+        return
+    for name, (low, high) in config.std_bins.items():
+        own = (Slab(quantity="std", low=low, high=high),)
+        origin = origin_of(scene, level, name, num=config.per_std_bin, slabs=own)
+        yield from plain(scene, directory, origin)
+
+
+def _spread(trained: Sequence[Member], order: IntArray, num: int) -> list[Member]:
+    """Return so many members, as many of each stratum as of the others, in a random order."""
+    taken: Counter[int] = Counter()
+    turns = []
+    for place in order.tolist():
+        stratum = trained[place].facts["stratum"]
+        turns.append((taken[stratum], place))
+        taken[stratum] += 1
+    return [trained[place] for _, place in sorted(turns, key=lambda turn: turn[0])[:num]]
 
 
 def _controls(trained: list[Member], chosen: list[int], epochs: int) -> list[Wish]:
@@ -151,6 +195,6 @@ def _controls(trained: list[Member], chosen: list[int], epochs: int) -> list[Wis
 
 def uniform(scene: Scene, level: float) -> Member:
     """Return the recipe of one pruning ratio for all units."""
-    widths_G = scene.terrain.uniform(macs=level)
+    widths_G = scene.terrain.uniform(level, by=scene.config.regime_by)
     common = {"regime": level, "space": UNIFORM, "sampler": "one ratio for all"}
     return scene.describe(np.asarray(widths_G)[None], common)[0]

@@ -5,7 +5,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from sentei.engine.job import canonical_json
 from sentei.errors import CheckpointError
-from sentei.records import atomic_write_text, differences, plain_mapping
+from sentei.records import atomic_write_text, differences, in_terms_of, plain_mapping
 from sentei.spaces.space import Slab, SpaceConfig
 from sentei.spaces.stats_base import FloatArray, IntArray
 
@@ -39,6 +39,7 @@ class Origin:
         seed: Root of the random numbers.
         num: Number of recipes.
         strata: Strata of m, or 0.
+        options: Fields of the sampler that are set otherwise.
     """
 
     name: str
@@ -50,10 +51,13 @@ class Origin:
     seed: int
     num: int
     strata: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
-        return {**asdict(self), "config": self.config.as_json()}
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        slabs = [asdict(slab) for slab in self.slabs]
+        return {**own, "config": self.config.as_json(), "slabs": slabs}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,12 +69,14 @@ class Population:
         widths: Integers, shape [N, G].
         weights: Sampling weights, shape [N].
         strata: Stratum of every recipe, -1 for none, shape [N].
+        log_share: Natural logarithm of the share of the regime that the space is; None: not known.
     """
 
     origin: Origin
     widths: IntArray
     weights: FloatArray
     strata: IntArray
+    log_share: float | None = None
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -95,7 +101,7 @@ def frozen(path: Path, origin: Origin, draw: Callable[[], Population]) -> Popula
         atomic_write_text(path, json.dumps(_document(population)) + "\n")
         return population
     found = _read(path)
-    other = differences(found["origin"], plain_mapping(origin.as_json(), "origin"))
+    other = _differences(found["origin"], plain_mapping(origin.as_json(), "origin"))
     if other:
         raise CheckpointError(
             f"{path} holds another population: {'; '.join(other)}. Give another directory (-o), or "
@@ -106,7 +112,15 @@ def frozen(path: Path, origin: Origin, draw: Callable[[], Population]) -> Popula
         widths=np.array(found["widths"], np.int64),
         weights=np.array(found["weights"], np.float64),
         strata=np.array(found["strata"], np.int64),
+        log_share=found.get("log_share"),
     )
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between origins; what came later had its default in an older file."""
+    config = plain_mapping(SpaceConfig.from_json(there["config"]).as_json(), "config")
+    filled = {"options": {}, **there, "config": config}
+    return differences(there, in_terms_of(now, there, filled))
 
 
 def _document(population: Population) -> dict[str, Any]:
@@ -116,6 +130,7 @@ def _document(population: Population) -> dict[str, Any]:
         "widths": population.widths.tolist(),
         "weights": population.weights.tolist(),
         "strata": population.strata.tolist(),
+        "log_share": population.log_share,
     }
     return {**content, "digest": _digest(content)}
 

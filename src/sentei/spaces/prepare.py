@@ -7,23 +7,29 @@ from typing import Any
 
 from sentei.allocate import Budget
 from sentei.errors import CheckpointError
-from sentei.methods.base_network import load_base
+from sentei.methods.base_network import load_base, resumable
 from sentei.methods.task import Task
 from sentei.records import atomic_write_text, differences
 from sentei.spaces.config import StudyConfig
 from sentei.spaces.evaluate import Evaluator
 from sentei.spaces.supernet import FOLDER, save_supernet, train_supernet
+from sentei.train.progress import OnProgress
 
 _FACTS_NAME = "settings.json"
 
 
-def prepare_supernet(config: StudyConfig, directory: Path, *, base: str) -> None:
+def prepare_supernet(
+    config: StudyConfig, directory: Path, *, base: str, on_progress: OnProgress | None = None
+) -> None:
     """Train the supernet of a study and save it, where the study has one and it is not there yet.
+
+    A training that was interrupted goes on after its last epoch.
 
     Args:
         config: Of the study; ``supernet.epochs`` 0 has none.
         directory: Of the study.
         base: SHA-256 of the base network's weights.
+        on_progress: Told of every step of the training.
 
     Raises:
         CheckpointError: The one that is there was trained otherwise.
@@ -42,11 +48,14 @@ def prepare_supernet(config: StudyConfig, directory: Path, *, base: str) -> None
                 "it was trained with, or another directory (-o)"
             )
         return
-    _train(config, directory)
+    with resumable(directory) as training:
+        _train(config, directory, training, on_progress)
     atomic_write_text(path, json.dumps(wanted) + "\n")
 
 
-def _train(config: StudyConfig, directory: Path) -> None:
+def _train(
+    config: StudyConfig, directory: Path, training: Path, on_progress: OnProgress | None
+) -> None:
     model, data = load_base(config.base, directory)
     evaluator = Evaluator(protocol=config.protocol, model=model, data=data)
     recipe = config.protocol.recipe(config.supernet.epochs)
@@ -59,6 +68,8 @@ def _train(config: StudyConfig, directory: Path) -> None:
         batch_size=config.base.batch_size,
         augment=config.base.augment,
         device=config.base.device,
+        checkpoint_dir=training,
+        on_progress=on_progress,
     )
     shared, _ = train_supernet(
         task,

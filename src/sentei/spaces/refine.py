@@ -12,7 +12,7 @@ import numpy as np
 from sentei.spaces.conjectures.base import Setting
 from sentei.spaces.measured import Measured
 from sentei.spaces.space import Slab
-from sentei.spaces.stats_base import FloatArray, generator
+from sentei.spaces.stats_base import BoolArray, FloatArray, generator
 from sentei.spaces.stats_optimum import extra_drop, optimal_ratio
 from sentei.spaces.stats_winners import WinnerRule, winners_band
 
@@ -87,6 +87,26 @@ def refine(measured: Measured, setting: Setting) -> Refinement:
         loss=extra_drop(curvature, factor),
         mass=float(recipes.weight @ inside_N / recipes.weight.sum()),
     )
+
+
+def mass_of(measured: Measured, slabs: Sequence[Slab]) -> float:
+    """Return the share of a population, by sampling weight, inside slabs of its statistics.
+
+    Raises:
+        ValueError: a quantity is unknown.
+    """
+    recipes = measured.averaged()
+    inside_N = is_inside(recipes, slabs)
+    return float(recipes.weight @ inside_N / recipes.weight.sum())
+
+
+def is_inside(recipes: Measured, slabs: Sequence[Slab]) -> BoolArray:
+    """Return which entries of a population slabs of its statistics hold, shape [N]."""
+    inside_N = np.ones(len(recipes), np.bool_)
+    for slab in slabs:
+        values_N = _values(recipes, slab.quantity)
+        inside_N &= (values_N >= slab.low) & (values_N <= slab.high)
+    return inside_N
 
 
 def placebo(
@@ -227,7 +247,7 @@ def _values(recipes: Measured, quantity: str) -> FloatArray:
     stages = {f"stage:{name}": column for column, name in enumerate(recipes.stages)}
     if quantity in stages:
         return recipes.stage_means[:, stages[quantity]]
-    plain = {"std": recipes.std, "mean": recipes.mean}
+    plain = {"ratio": recipes.ratio, "std": recipes.std, "mean": recipes.mean}
     if quantity not in plain:
         raise ValueError(
             f"{quantity!r} is no quantity of the population; choose from "

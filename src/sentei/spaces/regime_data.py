@@ -9,14 +9,23 @@ from sentei.spaces import stats_noise
 from sentei.spaces.config import StudyConfig
 from sentei.spaces.conjectures import Setting
 from sentei.spaces.measured import Measured
+from sentei.spaces.stats_base import FloatArray
 from sentei.spaces.stats_optimum import Optimum, optimal_ratio
 from sentei.spaces.subnets import Row, choose
+from sentei.spaces.terrain import shown
 
 STRATIFIED = "stratified"
 NATURAL = "natural"
 UNIFORM = "uniform"
-FRESH = ("fresh base", "refined", "placebo")
-"""Names of the spaces of a study; the last three are drawn after the refinement."""
+FRESH_BASE = "fresh base"
+"""Names of the spaces of a study; the last is drawn after the refinement, beside refined ones."""
+
+
+def fresh_names(number: int) -> tuple[str, str]:
+    """Return the names of the refined space and the placebo of a round, from 1."""
+    suffix = "" if number == 1 else f" {number}"
+    return f"refined{suffix}", f"placebo{suffix}"
+
 
 CONTROLS: Mapping[str, tuple[str, str]] = {
     "channels at random": ("random", "kept"),
@@ -32,7 +41,7 @@ class RegimeData:
     Attributes:
         config: Of the study.
         network: Its name.
-        level: Share of the MACs.
+        level: Share of the cost.
         bounds: Attainable bounds of m.
         dense: Group name -> width.
         stages: Group name -> name of its stage.
@@ -50,7 +59,20 @@ class RegimeData:
     @property
     def name(self) -> str:
         """As shown."""
-        return f"{self.network} at {100 * self.level:g} % of the MACs"
+        return f"{self.network} at {100 * self.level:g} % of the {shown(self.config.regime_by)}"
+
+    def drops(self, space: str) -> FloatArray:
+        """Return the drop of every trained recipe of a space that has some, replicates averaged."""
+        found = self.measured(space=space)
+        assert found is not None
+        return found.averaged().drop
+
+    @property
+    def fresh(self) -> list[str]:
+        """Names of the spaces that recipes were drawn from afresh, and trained, in order."""
+        rounds = range(1, self.config.search.rounds + 1)
+        names = [FRESH_BASE, *(name for number in rounds for name in fresh_names(number))]
+        return [name for name in names if self._trained(space=name)]
 
     def measured(self, **wanted: Any) -> Measured | None:  # noqa: ANN401 - JSON values
         """Return the trained rows with these values, or None where there are none."""
@@ -89,15 +111,20 @@ class RegimeData:
         )
 
     @property
-    def with_uniform(self) -> Measured:
-        """The trained population and the uniform recipe.
+    def std_spaces(self) -> list[str]:
+        """Names of the spaces of STD that recipes were drawn from, and trained."""
+        return [name for name in self.config.population.std_bins if self._trained(space=name)]
+
+    @property
+    def of_all_spreads(self) -> Measured:
+        """The trained population, the spaces of STD and the uniform recipe.
 
         Raises:
             ValueError: Nothing is trained yet.
         """
         rows = {
             (row["subnet"], row["replicate"]): row
-            for space in (UNIFORM, STRATIFIED)
+            for space in (UNIFORM, *self.std_spaces, STRATIFIED)
             for row in self._trained(space=space)
         }
         return Measured.from_rows(list(rows.values()), dense=self.dense)

@@ -1,90 +1,145 @@
 """The distributions of drops that a report compares: populations, strata, bins, fresh draws."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 
 from sentei.report.space_schema import SpaceResult
+from sentei.spaces.config import PopulationConfig
 from sentei.spaces.measured import Measured
-from sentei.spaces.regime_data import FRESH, NATURAL, STRATIFIED, RegimeData
-from sentei.spaces.stats_base import FloatArray
+from sentei.spaces.regime_data import NATURAL, STRATIFIED, RegimeData
+from sentei.spaces.stats_base import BoolArray, FloatArray
 from sentei.spaces.stats_compare import compare, holm
-from sentei.spaces.stats_edf import dkw_epsilon
+from sentei.spaces.stats_edf import dkw_epsilon, edf
 from sentei.spaces.subnets import choose
+from sentei.spaces.terrain import shown
 
 _FEWEST = 2  # subnetworks of a space that is shown
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """What a space shows.
+
+    Attributes:
+        drops: Of its subnetworks, shape [N].
+        weights: What each counts, shape [N]; None: all the same.
+        log_share: Logarithm of the share of the regime that the space is; None: not known.
+    """
+
+    drops: FloatArray
+    weights: FloatArray | None = None
+    log_share: float | None = None
+
+
+_Family: TypeAlias = dict[str, _Part]
 
 
 def space_results(data: RegimeData) -> tuple[SpaceResult, ...]:
     """Return the spaces of a regime, family by family; each is compared with its family's first."""
     trained = data.recipes
     one_shot = choose(data.rows, space=NATURAL, epochs=0)
-    families: dict[str, dict[str, FloatArray]] = {
-        "population, trained": {STRATIFIED: trained.drop},
-        "populations, one shot": {
-            NATURAL: np.array([row["drop"] for row in one_shot]),
-            f"{STRATIFIED}, one shot": trained.one_shot_drop,
+    families: dict[str, _Family] = {
+        "population, trained": {
+            STRATIFIED: _Part(drops=trained.drop, log_share=0.0),
+            "weighted as the regime": _Part(
+                drops=trained.drop, weights=trained.weight, log_share=0.0
+            ),
         },
-        "strata of m": _strata(trained),
-        "bins of STD": _bins(trained, data.config.population.std_edges),
-        "refinement, fresh draws": _fresh(data),
+        "populations, one shot": {
+            NATURAL: _Part(drops=np.array([row["drop"] for row in one_shot]), log_share=0.0),
+            f"{STRATIFIED}, one shot": _Part(drops=trained.one_shot_drop, log_share=0.0),
+        },
+        "strata of m": _strata(trained, data.config.population.strata),
+        "bins of STD": _drawn(data, data.std_spaces) or _bins(trained, data.config.population),
+        "parameter buckets": _buckets(trained, data.config.space.bucket_edges),
+        "refinement, fresh draws": _drawn(data, data.fresh),
     }
-    found = [_family(data, family, drops) for family, drops in families.items()]
+    found = [_family(data, family, parts) for family, parts in families.items()]
     return tuple(space for family in found for space in family)
 
 
-def _strata(trained: Measured) -> dict[str, FloatArray]:
-    parts = [trained.where(trained.stratum == number) for number in np.unique(trained.stratum)]
-    return {f"m {own.ratio.min():.2f} to {own.ratio.max():.2f}": own.drop for own in parts}
-
-
-def _bins(trained: Measured, edges: Sequence[float]) -> dict[str, FloatArray]:
+def _strata(trained: Measured, num: int) -> _Family:
+    """Return the drops of each of so many strata; a recipe's weight is its stratum's share of num."""
     found = {}
-    for low, high in zip(edges, [*edges[1:], np.inf], strict=True):
-        label = f"{low:g} to {high:g}" if np.isfinite(high) else f"from {low:g}"
-        found[f"STD {label}"] = trained.drop[(trained.std >= low) & (trained.std < high)]
+    for number in np.unique(trained.stratum):
+        own_N = trained.stratum == number
+        ratio = trained.ratio[own_N]
+        found[f"m {ratio.min():.2f} to {ratio.max():.2f}"] = _Part(
+            drops=trained.drop[own_N], log_share=math.log(trained.weight[own_N][0] / num)
+        )
     return found
 
 
-def _fresh(data: RegimeData) -> dict[str, FloatArray]:
-    measured = {name: data.measured(space=name) for name in FRESH}
-    return {name: one.averaged().drop for name, one in measured.items() if one is not None}
+def _bins(trained: Measured, config: PopulationConfig) -> _Family:
+    return {
+        name: _part(trained, (trained.std >= low) & (trained.std < high))
+        for name, (low, high) in config.std_bins.items()
+    }
 
 
-def _family(data: RegimeData, family: str, drops: Mapping[str, FloatArray]) -> list[SpaceResult]:
-    names = [name for name, values in drops.items() if len(values) >= _FEWEST]
+def _buckets(trained: Measured, edges: Sequence[float]) -> _Family:
+    """Return drops by the share of the parameters that is left; nothing without edges."""
+    ends = [0.0, *edges, np.inf] if edges else []
+    number_N = np.digitize(trained.params_left, edges)
+    return {
+        f"parameters {low:g} to {min(high, 1.0):g}": _part(trained, number_N == number)
+        for number, (low, high) in enumerate(pairwise(ends))
+    }
+
+
+def _part(trained: Measured, own_N: BoolArray) -> _Part:
+    """Return a part of a population, and by its weights which share of the regime it stands for."""
+    share = float(trained.weight[own_N].sum() / trained.weight.sum())
+    return _Part(drops=trained.drop[own_N], log_share=math.log(share) if share > 0 else None)
+
+
+def _drawn(data: RegimeData, names: Sequence[str]) -> _Family:
+    """Return spaces that recipes were drawn from and trained."""
+    found = {}
+    for name in names:
+        first = choose(data.rows, space=name)[0]
+        found[name] = _Part(drops=data.drops(name), log_share=first.get("log_share"))
+    return found
+
+
+def _family(data: RegimeData, family: str, parts: _Family) -> list[SpaceResult]:
+    names = [name for name, part in parts.items() if len(part.drops) >= _FEWEST]
+    plain = [name for name in names[1:] if parts[name].weights is None]
     against = [
-        compare(drops[name], drops[names[0]], resampling=data.config.resampling).ks_p
-        for name in names[1:]
+        compare(parts[name].drops, parts[names[0]].drops, resampling=data.config.resampling).ks_p
+        for name in plain
     ]
-    p_values = [None, *holm(against)] if against else [None]
+    adjusted = dict(zip(plain, holm(against), strict=True)) if plain else {}
     return [
-        _result(data, family, name, drops[name], reference=names[0] if p is not None else "", p=p)
-        for name, p in zip(names, p_values, strict=False)
+        _result(data, family, name, parts[name], reference=names[0], p=adjusted.get(name))
+        for name in names
     ]
 
 
 def _result(
-    data: RegimeData,
-    family: str,
-    name: str,
-    drops: FloatArray,
-    *,
-    reference: str,
-    p: float | None,
+    data: RegimeData, family: str, name: str, part: _Part, *, reference: str, p: float | None
 ) -> SpaceResult:
     population = data.config.population
+    shares = edf(part.drops, part.weights)
     return SpaceResult(
         name=name,
         family=family,
-        constraints=f"MACs {data.level:g} ± {data.config.window:g}",
+        constraints=f"{shown(data.config.regime_by)} {data.level:g} ± {data.config.window:g}",
         sampler=population.natural_sampler if name == NATURAL else population.stratified_sampler,
-        drops=tuple(drops.tolist()),
-        weights=(1.0,) * len(drops),
-        minimum=float(drops.min()),
-        mean=float(drops.mean()),
-        low_quantile=float(np.quantile(drops, 0.05)),
-        epsilon=dkw_epsilon(len(drops)),
+        drops=tuple(part.drops.tolist()),
+        weights=(1.0,) * len(part.drops) if part.weights is None else tuple(part.weights.tolist()),
+        minimum=shares.minimum,
+        mean=shares.mean,
+        low_quantile=float(shares.points[np.searchsorted(shares.weights.cumsum(), 0.05)])
+        if part.weights is not None
+        else float(np.quantile(part.drops, 0.05)),
+        epsilon=dkw_epsilon(len(part.drops)) if part.weights is None else None,
+        log_volume=part.log_share,
         ks_p=p,
-        reference=reference,
+        reference=reference if p is not None else "",
     )

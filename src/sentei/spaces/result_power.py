@@ -1,24 +1,22 @@
-"""Noise, power, proxies and random searches of a regime as a report shows them."""
+"""Noise, power and random searches of a regime as a report shows them."""
 
 import dataclasses
+import math
 
 import numpy as np
 
 from sentei.report import space_schema as schema
-from sentei.spaces.measured import Measured
-from sentei.spaces.regime_data import FRESH, STRATIFIED, RegimeData
+from sentei.spaces.payback import draws_to_reach
+from sentei.spaces.regime_data import FRESH_BASE, STRATIFIED, RegimeData, fresh_names
 from sentei.spaces.simulate import Effect
-from sentei.spaces.stats_base import FloatArray
 from sentei.spaces.stats_edf import best_of_k_band
 from sentei.spaces.stats_noise import Noise
 from sentei.spaces.stats_power import optimum_power
-from sentei.spaces.stats_proxy import Gate, proxy_check, rank_agreement
 from sentei.spaces.subnets import choose
 
 _FACTOR = 1.5  # distance from m* at which effects are stated
 _LOSSES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # points
 _SIMULATIONS = 300
-_KINDS = dict(zip(FRESH, ("base", "refined", "placebo"), strict=True))
 
 
 def noise(data: RegimeData) -> schema.Noise | None:
@@ -66,72 +64,17 @@ def _powers(data: RegimeData, found: Noise) -> list[float]:
     return powers
 
 
-def proxies(data: RegimeData) -> tuple[schema.Proxy, ...]:
-    """Return the cheap scores there are beside the drop after training: one shot, and supernet."""
-    trained = data.recipes
-    found = [
-        _proxy(data, trained, trained.one_shot_drop, "one shot", "drop before training"),
-    ]
-    shared = {
-        row["subnet"]: row["drop"] for row in choose(data.rows, space=STRATIFIED, supernet=True)
-    }
-    names = [trained.subnets[recipe] for recipe in trained.recipe]
-    if shared.keys() >= set(names):
-        drops = np.array([shared[name] for name in names])
-        found.append(_proxy(data, trained, drops, "supernet", "drop with shared weights"))
-    return tuple(found)
-
-
-def _proxy(
-    data: RegimeData, trained: Measured, cheap: FloatArray, name: str, unit: str
-) -> schema.Proxy:
-    full = trained.observations(covariates=("std",))
-    found = proxy_check(cheap, full, bounds=data.bounds, strata=trained.stratum)
-    return schema.Proxy(
-        name=name,
-        regime=data.name,
-        unit=f"{unit}, norms measured anew, percentage points",
-        values=tuple(cheap.tolist()),
-        drops=tuple(trained.drop.tolist()),
-        tau=found.agreement.tau,
-        interval=(found.agreement.interval.low, found.agreement.interval.high),
-        level=found.agreement.interval.level,
-        partial_tau=found.partial.tau,
-        recall=found.recall,
-        shift=found.shift.factor,
-        shift_interval=(found.shift.interval.low, found.shift.interval.high),
-        gate=_GATES[found.use],
-    )
-
-
-_GATES = {
-    "substitute": "may stand in for training",
-    "screen": "may choose what to train",
-    "train": "says too little: train",
-}
-
-
-def may_screen(data: RegimeData) -> bool:
-    """Return whether the drop before training may choose what a search trains, in this regime."""
-    trained = data.recipes
-    found = rank_agreement(trained.one_shot_drop, trained.drop, resampling=data.config.resampling)
-    return Gate().use(found) != "train"
-
-
 def search(data: RegimeData) -> schema.Search | None:
     """Return the expected best of k of the fresh draws; None where there are none."""
     curves = []
-    for name, kind in _KINDS.items():
-        measured = data.measured(space=name)
-        if measured is None:
-            continue
-        drops = measured.averaged().drop
+    for name in data.fresh:
+        drops = data.drops(name)
         counts = np.unique(np.geomspace(1, len(drops), 24).astype(int))
         band = best_of_k_band(drops, counts, resampling=data.config.resampling)
         curves.append(
             schema.BestOf(
                 name=name,
-                kind=kind,
+                kind="base" if name == FRESH_BASE else name.split()[0],
                 counts=tuple(counts.tolist()),
                 best=tuple(band.curve.tolist()),
                 low=tuple(band.low.tolist()),
@@ -144,10 +87,35 @@ def search(data: RegimeData) -> schema.Search | None:
         level=data.config.resampling.level,
         seconds_each=seconds_each(data),
         curves=tuple(curves),
+        payoff=_payoff(data),
+    )
+
+
+def _payoff(data: RegimeData) -> schema.Payoff | None:
+    """Return whether searches in the refined space save what the study of the regime cost."""
+    refined = fresh_names(1)[0]
+    if not {FRESH_BASE, refined} <= set(data.fresh):
+        return None
+    spaces = data.drops(FRESH_BASE), data.drops(refined)
+    target = float(np.quantile(spaces[0], data.config.thresholds.winners))
+    counts = [draws_to_reach(drops, target) for drops in spaces]
+    known = [None if math.isinf(count) else count for count in counts]
+    each = seconds_each(data)
+    return schema.Payoff(
+        drop=target,
+        base_count=known[0],
+        refined_count=known[1],
+        study_seconds=sum(_seconds(data)),
+        search_seconds=each,
+        saved_seconds=None if None in known else (counts[0] - counts[1]) * each,
     )
 
 
 def seconds_each(data: RegimeData) -> float:
     """Return the mean seconds that one trained subnetwork took."""
+    return float(np.mean(_seconds(data)))
+
+
+def _seconds(data: RegimeData) -> list[float]:
     rows = choose(data.rows, space=STRATIFIED, epochs=data.config.protocol.epochs)
-    return float(np.mean([sum(row["seconds"].values()) for row in rows]))
+    return [sum(row["seconds"].values()) for row in rows]

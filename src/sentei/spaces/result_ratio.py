@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from sentei.report import space_schema as schema
+from sentei.spaces.conjectures import Thresholds
 from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import UNIFORM, RegimeData
 from sentei.spaces.stats_base import Observations, Resampling, generator, resampling_counts
 from sentei.spaces.stats_regression import curve, resampled_coefficients
-from sentei.spaces.stats_winners import TopShare, winners_band
+from sentei.spaces.stats_winners import winners_band
 
 _GRID = 61  # points at which the fit is drawn
 
@@ -73,16 +74,27 @@ def _fit(
 
 
 def _winners(data: RegimeData, trained: Measured) -> schema.Winners:
-    rule = TopShare(q=data.config.thresholds.winners)
+    limits = data.config.thresholds
+    rule = limits.rule(data.noise)
     band = winners_band(trained.ratio, trained.drop, rule=rule, resampling=data.config.resampling)
     return schema.Winners(
-        rule=f"best {100 * rule.q:g} %",
+        rule=winners_shown(limits),
         level=band.level,
         median=band.median,
         band=(band.low, band.high),
         null=(band.null_low, band.null_high),
         p=band.p_value.value,
     )
+
+
+def winners_shown(limits: Thresholds) -> str:
+    """Return who wins, in words."""
+    return {
+        "best1": "the best",
+        "top_q": f"best {100 * limits.winners:g} %",
+        "within_eps": "within the noise of one training of the best",
+        "bootstrap_best": "best of resamples of a quarter",
+    }[limits.winner_rule]
 
 
 def profile(data: RegimeData) -> schema.Profile:

@@ -7,12 +7,14 @@ from typing import Any
 from sentei import __version__
 from sentei.records import machine_facts, utc_now
 from sentei.report import space_schema as schema
-from sentei.spaces import result_edfs, result_power, result_ratio
+from sentei.spaces import result_edfs, result_power, result_proxies, result_ratio
 from sentei.spaces.config import StudyConfig
 from sentei.spaces.explore import contest
+from sentei.spaces.latency import LatencyModel
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.scene import Scene
 from sentei.spaces.subnets import Row, choose
+from sentei.spaces.terrain import shown
 from sentei.spaces.verdicts import judge
 
 _UNKNOWN = "unknown: only the abstract was at hand"
@@ -65,7 +67,7 @@ def analyse(
         choices=choices(scene.config),
         regimes=tuple(_regime(data) for data in regimes),
         verdicts=verdicts,
-        proxies=tuple(one for data in regimes for one in result_power.proxies(data)),
+        proxies=tuple(one for data in regimes for one in result_proxies.proxies(data)),
         contenders=tuple(
             _contender(scene, name, own, dense)
             for found in contests.values()
@@ -75,7 +77,7 @@ def analyse(
             _found(scene, data, contests[data.level]) for data in regimes if contests[data.level]
         ),
         missing=unjudged,
-        provenance=provenance(scene.config, dense),
+        provenance={**provenance(scene.config, dense), **_latency(scene.latency)},
     )
 
 
@@ -149,18 +151,33 @@ def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
         "rounding": (space.rounding, "nearest, floor_removed", _UNKNOWN),
         "least share of a group": (f"{space.floor:g}", "any in [0, 1]", _UNKNOWN),
         "MACs-to-parameter ratio": (space.ratio, "params, removed, activations", "the words"),
+        "MACs in that ratio": (space.mac_scope, "all, conv", _UNKNOWN),
         "parameters counted": (
             f"{space.param_scope}, norms {'in' if space.count_bn else 'out'}",
             "all, conv, conv_no_stem_fc, filters",
             _UNKNOWN,
         ),
         "regimes": (
-            f"{', '.join(f'{t:g}' for t in config.regimes)} of the MACs, ± {config.window:g}",
-            "any levels",
+            f"{', '.join(f'{t:g}' for t in config.regimes)} of the {shown(config.regime_by)}, "
+            f"± {config.window:g}",
+            "any levels of macs, params",
             "the word",
         ),
-        "sampler of natural populations": (population.natural_sampler, "any sampler", _UNKNOWN),
-        "sampler of strata": (population.stratified_sampler, "any sampler", _UNKNOWN),
+        "parameter buckets": (
+            ", ".join(f"{edge:g}" for edge in space.bucket_edges) or "the total",
+            "any edges of shares of the parameters",
+            "the word",
+        ),
+        "sampler of natural populations": (
+            _sampler(population.natural_sampler, population.natural_options),
+            "any sampler",
+            _UNKNOWN,
+        ),
+        "sampler of strata": (
+            _sampler(population.stratified_sampler, population.stratified_options),
+            "any sampler",
+            _UNKNOWN,
+        ),
         "subnetworks of a regime": (
             f"{population.strata} strata of m by {population.per_stratum}, trained; "
             f"{population.natural} natural ones, one shot",
@@ -169,12 +186,32 @@ def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
         ),
         "epochs": (f"{config.protocol.epochs}", "any number", _UNKNOWN),
         "weights": (config.protocol.weights, "kept, new", _UNKNOWN),
-        "winners": (f"best {100 * config.thresholds.winners:g} %", "best1, within_eps", _UNKNOWN),
+        "winners": (
+            result_ratio.winners_shown(config.thresholds),
+            "best1, top_q, within_eps, bootstrap_best",
+            _UNKNOWN,
+        ),
     }
     return tuple(
         schema.Choice(name=name, value=str(value), alternatives=others, paper=paper)
         for name, (value, others, paper) in sources.items()
     )
+
+
+def _latency(model: LatencyModel | None) -> dict[str, str]:
+    """Return what slabs of latency rest on, in words; nothing where none was measured."""
+    if model is None:
+        return {}
+    measured = f"{model.dense_ms:.3g} ms for the dense network, {model.where}"
+    fitted = (
+        f"foretold from {len(model.times_ms)} timed networks; each by the others: off by "
+        f"{model.error:.1%} in the median, {model.largest_error:.1%} at most"
+    )
+    return {"latency": f"{measured}; {fitted}"}
+
+
+def _sampler(name: str, options: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={value}" for key, value in options.items())])
 
 
 def provenance(config: StudyConfig, dense: Mapping[str, Any]) -> dict[str, str]:

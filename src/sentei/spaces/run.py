@@ -11,25 +11,27 @@ from sentei.records import atomic_write_text
 from sentei.report.space_page import write_space_report
 from sentei.report.space_schema import Analysis
 from sentei.spaces.config import StudyConfig
-from sentei.spaces.explore import Refined, fresh_wishes, refined, search
+from sentei.spaces.explore import search
 from sentei.spaces.keep import keep_found
 from sentei.spaces.populate import first_wishes
-from sentei.spaces.result_power import may_screen
+from sentei.spaces.result_proxies import may_screen
 from sentei.spaces.results import analyse, regimes_of
-from sentei.spaces.study import ROWS_NAME, Session, open_session
+from sentei.spaces.rounds import refine_rounds
+from sentei.spaces.study import PAGE_NAME, ROWS_NAME, Session, open_session
 from sentei.spaces.subnets import Row
+from sentei.train.progress import OnProgress
 
-PAGE_NAME = "report.html"
 Until = Literal["sample", "evaluate", "refine", "search"]
 """Parts of a study, in order; the report follows each."""
 
 
-def run_study(
+def run_study(  # noqa: PLR0913 - jobs and trainings of the driver have listeners of their own
     config: StudyConfig,
     directory: Path | str,
     *,
     executor: engine.Executor | None,
     on_event: OnEvent | None = None,
+    on_progress: OnProgress | None = None,
     retry_failed: bool = False,
     until: Until = "search",
 ) -> Analysis | None:
@@ -45,6 +47,8 @@ def run_study(
         executor: Where its jobs run; results do not depend on it. None runs none: the report is
             of what is there.
         on_event: Told all that happens to jobs.
+        on_progress: Told of every step that the driver itself trains: of the base network, the
+            supernet, and the subnetwork that is kept.
         retry_failed: Run those again that have failed before.
         until: Where to stop: at the populations, their evaluation, the fresh draws of refined
             spaces, or the search.
@@ -58,7 +62,12 @@ def run_study(
     """
     directory = Path(directory)
     with open_session(
-        config, directory, executor=executor, on_event=on_event, retry_failed=retry_failed
+        config,
+        directory,
+        executor=executor,
+        on_event=on_event,
+        on_progress=on_progress,
+        retry_failed=retry_failed,
     ) as session:
         wishes = {t: first_wishes(session.scene, directory, t) for t in config.regimes}
         if until == "sample":
@@ -75,14 +84,10 @@ def _explore(session: Session, rows: Sequence[Row], *, searches: bool) -> list[R
     for data in regimes_of(session.scene, rows):
         if data.level not in session.config.search.regimes:
             continue
-        try:
-            space: Refined | None = refined(data)
-        except ValueError:
-            space = None  # no valley in the ratio; the verdict on C1 says so
-        if space is not None:
-            found += session.run(fresh_wishes(session, data.level, space))
+        fresh, slabs = refine_rounds(session, data)
+        found += fresh
         if searches:
-            found += search(session, data.level, space, screens=may_screen(data))
+            found += search(session, data.level, slabs, screens=may_screen(data))
     return found
 
 

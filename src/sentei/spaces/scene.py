@@ -6,12 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sentei.allocate.grid import make_grid
 from sentei.cost import CostModel
 from sentei.graph import Graph, trace
 from sentei.index.atoms import IntArray
 from sentei.methods.base_network import load_base
 from sentei.methods.task import VERIFIED_IMAGES
 from sentei.spaces.config import StudyConfig
+from sentei.spaces.latency import LatencyModel, prepare_latency
 from sentei.spaces.population import Population, subnet_id
 from sentei.spaces.space import Slab, regime
 from sentei.spaces.subnets import Member
@@ -26,11 +28,13 @@ class Scene:
         config: Of the study.
         graph: Of its network.
         terrain: Quantities of its recipes.
+        latency: Its latency, where the study measures it.
     """
 
     config: StudyConfig
     graph: Graph = field(repr=False)
     terrain: Terrain = field(repr=False)
+    latency: LatencyModel | None = field(default=None, repr=False)
 
     @staticmethod
     def of(config: StudyConfig, directory: Path) -> "Scene":
@@ -38,10 +42,20 @@ class Scene:
         model, data = load_base(config.base, directory)
         images, _ = next(iter(data.loader("train", batch_size=VERIFIED_IMAGES)))
         graph = trace(model, images)
+        latency = None
+        if config.latency.recipes:
+            choices = make_grid(graph, round_to=1, floor=config.space.floor).choices
+            latency = prepare_latency(config.latency, graph, choices, directory)
         return Scene(
             config=config,
             graph=graph,
-            terrain=Terrain(graph=graph, costs=CostModel.of(graph), config=config.space),
+            terrain=Terrain(
+                graph=graph,
+                costs=CostModel.of(graph),
+                config=config.space,
+                latency=None if latency is None else latency.form(graph),
+            ),
+            latency=latency,
         )
 
     @property
@@ -57,18 +71,25 @@ class Scene:
     @cached_property
     def bounds(self) -> Mapping[float, tuple[float, float]]:
         """Regime -> attainable bounds of m."""
-        return {t: self.terrain.attainable("ratio", macs=t) for t in self.config.regimes}
+        by = self.config.regime_by
+        return {t: self.terrain.attainable("ratio", level=t, by=by) for t in self.config.regimes}
 
     def slabs(self, level: float) -> tuple[Slab, ...]:
-        """Return the slabs of a regime: its MACs, and those of the space."""
-        return (regime(level, delta=self.config.window), *self.config.space.slabs)
+        """Return the slabs of a regime: its cost, and those of the space."""
+        own = regime(level, delta=self.config.window, by=self.config.regime_by)
+        return (own, *self.config.space.slabs)
 
     def members(self, population: Population) -> list[Member]:
         """Return the recipes of a population with all that is known of them."""
         origin = population.origin
         return self.describe(
             population.widths,
-            {"regime": origin.regime, "space": origin.name, "sampler": origin.sampler},
+            {
+                "regime": origin.regime,
+                "space": origin.name,
+                "sampler": origin.sampler,
+                "log_share": population.log_share,
+            },
             weights=population.weights.tolist(),
             strata=population.strata.tolist(),
         )
@@ -85,7 +106,7 @@ class Scene:
 
         Args:
             widths_NG: Integers, shape [N, G].
-            common: ``regime``, ``space`` and ``sampler`` of all.
+            common: ``regime``, ``space`` and ``sampler`` of all, and perhaps ``log_share``.
             weights: Sampling weights; None is 1 each.
             strata: Strata; None is -1 each, which is none.
         """

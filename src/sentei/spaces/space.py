@@ -9,12 +9,18 @@ from typing import Any, Literal, get_args
 from sentei.errors import ConfigError
 from sentei.registry import did_you_mean
 
-QUANTITIES = ("macs", "params", "ratio", "mcb", "std", "mean")
-"""Names of the quantities, besides ``stage:NAME`` of every stage."""
+QUANTITIES = ("macs", "params", "activations", "latency", "ratio", "mcb", "std", "mean")
+"""Names of the quantities, besides ``stage:NAME`` of every stage and ``group:NAME`` of every group."""
+
+COSTS = ("macs", "params", "activations", "latency")
+"""Quantities that never rise when a channel goes: shares of the dense network's."""
+
+_PREFIXES = ("stage:", "group:")
 
 Unit = Literal["group", "layer", "block", "stage"]
 Choice = Literal["prune", "keep"]
 Rounding = Literal["nearest", "floor_removed"]
+MacScope = Literal["all", "conv"]
 ParamScope = Literal["all", "conv", "conv_no_stem_fc", "filters"]
 Ratio = Literal["params", "removed", "activations"]
 
@@ -24,10 +30,11 @@ class Slab:
     """One constraint: ``low <= quantity <= high``.
 
     Args:
-        quantity: ``macs`` and ``params``: shares of the dense network's; ``ratio``: MACs per
-            parameter relative to the dense network's; ``mcb``: MACs per parameter; ``std`` and
-            ``mean``: of the pruning ratios over units; ``stage:NAME``: mean pruning ratio of a
-            stage.
+        quantity: ``macs``, ``params``, ``activations`` (bytes) and ``latency`` (foretold by a
+            `sentei.spaces.latency.LatencyModel`): shares of the dense network's;
+            ``ratio``: MACs per parameter relative to the dense network's; ``mcb``: MACs per
+            parameter; ``std`` and ``mean``: of the pruning ratios over units; ``stage:NAME``: mean
+            pruning ratio of a stage; ``group:NAME``: pruning ratio of a group.
         low: Least value, >= 0.
         high: Largest value, >= ``low``.
 
@@ -40,10 +47,10 @@ class Slab:
     high: float
 
     def __post_init__(self) -> None:
-        if self.quantity not in QUANTITIES and not self.quantity.startswith("stage:"):
+        if self.quantity not in QUANTITIES and not self.quantity.startswith(_PREFIXES):
             raise ValueError(
                 f"unknown quantity {self.quantity!r}.{did_you_mean(self.quantity, QUANTITIES)} "
-                "Or stage:NAME"
+                "Or stage:NAME, or group:NAME"
             )
         if not 0 <= self.low <= self.high < math.inf:
             raise ValueError(
@@ -55,13 +62,13 @@ class Slab:
         return f"{self.quantity} in [{self.low:g}, {self.high:g}]"
 
 
-def regime(macs: float, *, delta: float = 0.005) -> Slab:
-    """Return the slab of a pruning regime: a share of the MACs, give or take ``delta``.
+def regime(level: float, *, delta: float = 0.005, by: str = "macs") -> Slab:
+    """Return the slab of a pruning regime: a share of a cost, the MACs, give or take ``delta``.
 
     Source: He et al., Network Pruning Spaces, arXiv:2304.09453 (the word, in the abstract); the
     window is that of Li et al., EagleEye, ECCV 2020, arXiv:2007.02491.
     """
-    return Slab(quantity="macs", low=macs - delta, high=macs + delta)
+    return Slab(quantity=by, low=level - delta, high=level + delta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +92,15 @@ class SpaceConfig:
         last_conv: Whether the group of the last convolution is pruned.
         rounding: From a pruning ratio r to a width w: to the nearest, or ``floor_removed``, which
             removes floor(r w) channels.
+        mac_scope: What counts as MACs in ``ratio`` and ``mcb``; ``conv``: convolutions only.
         param_scope: What counts as parameter. ``conv``: of convolutions only;
             ``conv_no_stem_fc``: nor those of the first; ``filters``: kept channels are counted
             instead.
         count_bn: Parameters of normalisation layers count (scope ``all`` only).
         ratio: What ``ratio`` and ``mcb`` are. ``params``: MACs per parameter; ``removed``: removed
             MACs per removed parameter; ``activations``: MACs per byte of activations.
-        bucket_edges: Shares of the parameters that split a population into buckets, ascending;
-            none: the bucket is the total number of parameters.
+        bucket_edges: Shares of the parameters that split a population into the buckets a report
+            compares, ascending; none: the bucket is the total number of parameters.
 
     Raises:
         ValueError: A field is out of range.
@@ -107,6 +115,7 @@ class SpaceConfig:
     first_conv: Choice = "prune"
     last_conv: Choice = "prune"
     rounding: Rounding = "nearest"
+    mac_scope: MacScope = "all"
     param_scope: ParamScope = "all"
     count_bn: bool = True
     ratio: Ratio = "params"
@@ -160,6 +169,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "first_conv": get_args(Choice),
     "last_conv": get_args(Choice),
     "rounding": get_args(Rounding),
+    "mac_scope": get_args(MacScope),
     "param_scope": get_args(ParamScope),
     "ratio": get_args(Ratio),
 }

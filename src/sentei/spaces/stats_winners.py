@@ -7,6 +7,7 @@ Shapes: N = recipes, B = permutations.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +37,7 @@ class WinnerRule(Protocol):
         ...
 
 
-WINNERS: Registry[type[WinnerRule]] = Registry("winner rule")
+WINNERS: Registry[Callable[..., WinnerRule]] = Registry("winner rule")
 
 
 @WINNERS.register("best1")

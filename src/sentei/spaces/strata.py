@@ -14,7 +14,7 @@ import numpy as np
 from sentei.errors import SpaceError
 from sentei.seeding import derive_seed
 from sentei.spaces.sampling import Sampler
-from sentei.spaces.space import Slab
+from sentei.spaces.space import COSTS, Slab
 from sentei.spaces.stats_base import FloatArray, IntArray
 from sentei.spaces.terrain import Terrain
 
@@ -69,8 +69,8 @@ def stratify(
 
     Args:
         terrain: The terrain.
-        slabs: The space; the middle of its slab of MACs is where the range is taken, and a slab of
-            the quantity itself cuts it.
+        slabs: The space; the middle of its first slab of a cost is where the range is taken, and a
+            slab of the quantity itself cuts it.
         num: Number of strata, >= 1.
         quantity: A quantity above 0, such as "ratio" or "params".
 
@@ -80,8 +80,9 @@ def stratify(
     """
     if num < 1:
         raise ValueError(f"{num} strata; expected at least 1")
-    macs = [(slab.low + slab.high) / 2 for slab in slabs if slab.quantity == "macs"]
-    low, high = terrain.attainable(quantity, macs=macs[0] if macs else None)
+    cost = next((slab for slab in slabs if slab.quantity in COSTS), None)
+    level = None if cost is None else (cost.low + cost.high) / 2
+    low, high = terrain.attainable(quantity, level=level, by=cost.quantity if cost else "macs")
     own = [slab for slab in slabs if slab.quantity == quantity]
     low, high = max([low, *(s.low for s in own)]), min([high, *(s.high for s in own)])
     if not 1e-6 * high < low < high:

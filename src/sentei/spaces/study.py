@@ -9,16 +9,19 @@ from typing import Any
 
 from sentei import __version__, engine
 from sentei.engine.study import OnEvent
+from sentei.errors import CheckpointError
 from sentei.methods.base_network import prepare_base
-from sentei.records import atomic_write_text, read_settings
+from sentei.records import atomic_write_text, in_terms_of, plain_mapping, read_settings
 from sentei.spaces.config import StudyConfig, study_from_mapping
 from sentei.spaces.prepare import prepare_supernet
 from sentei.spaces.scene import Scene
 from sentei.spaces.subnets import Row, Wish, rows_of
+from sentei.train.progress import OnProgress
 
 CONFIG_NAME = "study.json"
 ROWS_NAME = "rows.json"
-_FREE = ("regimes", "thresholds", "resampling", "search", "supernet")
+PAGE_NAME = "report.html"
+_FREE = ("regimes", "thresholds", "resampling", "search", "supernet", "fidelity")
 """Fields that say what is asked of the results; the others decide what every job finds."""
 
 
@@ -33,6 +36,7 @@ class Session:
         scene: Its network.
         store: Jobs and results.
         run: Runs what has no result of some wishes, and returns the rows of all.
+        on_progress: Told of every step that the driver itself trains.
     """
 
     config: StudyConfig
@@ -41,6 +45,7 @@ class Session:
     scene: Scene = field(repr=False)
     store: engine.Store = field(repr=False)
     run: Callable[[Sequence[Wish]], list[Row]] = field(repr=False)
+    on_progress: OnProgress | None = field(default=None, repr=False)
 
 
 @contextmanager
@@ -50,6 +55,7 @@ def open_session(
     *,
     executor: engine.Executor | None,
     on_event: OnEvent | None = None,
+    on_progress: OnProgress | None = None,
     retry_failed: bool = False,
 ) -> Iterator[Session]:
     """Open a study for its one driver: make the base network, or find it as it was.
@@ -59,20 +65,22 @@ def open_session(
         directory: Where everything of it is kept; made if missing.
         executor: Where its jobs run; None runs none.
         on_event: Told all that happens to jobs.
+        on_progress: Told of every step that the driver itself trains.
         retry_failed: Run those again that have failed before.
 
     Raises:
         PruningError: Names, files or data are wrong; the directory holds another study, or a
             process has it open; the message says what to do.
     """
-    dense = prepare_base(config.base, directory)
+    dense = prepare_base(config.base, directory, on_progress=on_progress)
     plain = config.as_json()
+    settings = {name: value for name, value in plain.items() if name not in _FREE}
     meta = {
         "kind": "spaces",
         "sentei": __version__,
         "base": dense["sha256"],
         "data": dense["data_digest"],
-        "config": {name: value for name, value in plain.items() if name not in _FREE},
+        "config": _as_stored(settings, directory),
     }
     task = engine.Task(
         "sentei.spaces.evaluate:make_runner",
@@ -84,7 +92,7 @@ def open_session(
     )
     listen = {} if on_event is None else {"on_event": on_event}
     with engine.open_store(directory, meta) as store:
-        prepare_supernet(config, directory, base=dense["sha256"])
+        prepare_supernet(config, directory, base=dense["sha256"], on_progress=on_progress)
         atomic_write_text(directory / CONFIG_NAME, json.dumps(plain, indent=2) + "\n")
 
         def run(wishes: Sequence[Wish]) -> list[Row]:
@@ -102,7 +110,20 @@ def open_session(
             scene=Scene.of(config, directory),
             store=store,
             run=run,
+            on_progress=on_progress,
         )
+
+
+def _as_stored(settings: Mapping[str, Any], directory: Path) -> Mapping[str, Any]:
+    """Return settings as the store of a study that an older sentei began has them."""
+    try:
+        with engine.read_store(directory) as store:
+            stored = store.meta["config"]
+    except CheckpointError:
+        return settings  # there is none yet, or opening it says what is wrong
+    filled = study_from_mapping(stored, origin=str(directory)).as_json()
+    now, filled = plain_mapping(settings, "settings"), plain_mapping(filled, "settings")
+    return in_terms_of(now, stored, filled)
 
 
 def read_config(directory: Path | str) -> StudyConfig:

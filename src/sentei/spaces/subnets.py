@@ -16,7 +16,8 @@ class Member:
     Attributes:
         facts: What is known of it before any evaluation, JSON values: ``subnet``, ``network``,
             ``regime``, ``space``, ``sampler``, ``stratum``, ``weight``, ``widths`` by group name,
-            ``macs_left``, ``params_left``, ``ratio``, ``std``, ``mean``, ``stage_means``.
+            ``macs_left``, ``params_left``, ``ratio``, ``std``, ``mean``, ``stage_means``; of a
+            population ``log_share``, that of its space in the regime.
     """
 
     facts: Mapping[str, Any] = field(repr=False)

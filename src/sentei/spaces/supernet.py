@@ -44,8 +44,8 @@ class Supernet(nn.Module):
         graph: Traced from it, or from one of the same shapes.
         scores: Which channels stay at every width.
         floor: Least share of a group that stays, in (0, 1].
-        num_random: Random subnetworks a step, >= 0.
-        seed: Of the widths.
+        num_random: Random subnetworks a step, >= 0; their widths come from torch's default
+            generator, which a training seeds and keeps with its state.
 
     Raises:
         ValueError: A number is out of range.
@@ -59,7 +59,6 @@ class Supernet(nn.Module):
         scores: Scores,
         floor: float = 0.1,
         num_random: int = 2,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < floor <= 1 or num_random < 0:
@@ -72,7 +71,6 @@ class Supernet(nn.Module):
         self.num_random = num_random
         self.distilled: Tensor | None = None
         self._choices = make_grid(graph, round_to=1, floor=floor).choices
-        self._rng = np.random.default_rng(seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, ...] to the logits [N, K] of the whole network."""
@@ -108,7 +106,7 @@ class Supernet(nn.Module):
         """Yield the smallest widths, then random ones."""
         yield np.array([own[0] for own in self._choices])
         for _ in range(self.num_random):
-            yield np.array([self._rng.choice(own) for own in self._choices])
+            yield np.array([own[int(torch.randint(len(own), ()))] for own in self._choices])
 
 
 class Sandwich(Hook):
@@ -139,9 +137,7 @@ def train_supernet(
         ValueError: A number is out of range.
     """
     model = copy.deepcopy(task.model)
-    supernet = Supernet(
-        model, graph, scores=scores, floor=floor, num_random=num_random, seed=task.seed
-    )
+    supernet = Supernet(model, graph, scores=scores, floor=floor, num_random=num_random)
     phase = Phase(name="supernet", epochs=task.recipe.epochs, hooks=[Sandwich()])
     curve = task.train(supernet, phase)
     return model.eval(), curve

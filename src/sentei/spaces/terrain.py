@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from sentei.cost import CostModel
-from sentei.cost.operators import whole
+from sentei.cost.operators import multiply_adds_of, whole
 from sentei.cost.quadratic import Quadratic, affine, quadratic_forms
 from sentei.cost.terms import Term, terms_of
 from sentei.errors import SpaceError
@@ -25,6 +25,7 @@ from sentei.spaces.space import QUANTITIES, ParamScope, Slab, SpaceConfig
 from sentei.spaces.stats_base import BoolArray, FloatArray, IntArray
 from sentei.spaces.units import Units, find_units
 
+_COUNTED = ("macs", "params", "activations")  # whole numbers at whole widths
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 _CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 
@@ -49,6 +50,7 @@ class Terrain:
         graph: The graph of the network.
         costs: Its compiled costs.
         config: The space.
+        latency: In shares of the dense network's; None: not measured, there is no such quantity.
 
     Raises:
         SpaceError: A cost is not quadratic, or nothing can be pruned.
@@ -57,6 +59,7 @@ class Terrain:
     graph: Graph = field(repr=False)
     costs: CostModel = field(repr=False)
     config: SpaceConfig
+    latency: Quadratic | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         assert self.lattice.widest.size == len(self.units.owners)  # both are found here, or refused
@@ -85,21 +88,23 @@ class Terrain:
 
     @cached_property
     def dense(self) -> Mapping[str, float]:
-        """MACs and parameters of the whole network, and its MACs per parameter ("mcb")."""
-        whole_G1 = self.graph.widths[:, None].astype(np.float64)
-        macs, params = float(self.macs.value(whole_G1)[0]), float(self.params.value(whole_G1)[0])
+        """MACs, parameters and activations (bytes) of the whole network; its MACs per parameter ("mcb")."""
+        costs = (self.macs, self.params, self._counts["activations"])
         top, bottom = self._ratio_scales
-        return {"macs": macs, "params": params, "mcb": top / bottom}
+        counted = dict(zip(_COUNTED, map(self._dense_value, costs), strict=True))
+        return {**counted, "mcb": top / bottom}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the quantities of this network."""
-        return (*QUANTITIES, *(f"stage:{name}" for name in self._stage_rows))
+        stages = [f"stage:{name}" for name in self._stage_rows]
+        known = [name for name in QUANTITIES if name != "latency" or self.latency is not None]
+        return (*known, *stages, *(f"group:{group.name}" for group in self.graph.groups))
 
     def quantities(self, widths_NG: IntArray) -> dict[str, FloatArray]:
         """Return every quantity of recipes, by name, [N] each.
 
-        MACs and parameters are exact. Where ``ratio="removed"``, the ratio of the dense network is
+        MACs, parameters and activations are exact. Where ``ratio="removed"``, the ratio of the dense network is
         not a number.
 
         Args:
@@ -107,8 +112,9 @@ class Terrain:
         """
         widths_GN = np.ascontiguousarray(np.asarray(widths_NG).T, dtype=np.float64)
         values = {name: form.value(widths_GN) for name, form in self.forms.items()}
-        scales = (("macs", self.dense["macs"]), ("params", self.dense["params"]))
-        exact = {name: np.rint(values[name] * scale) / scale for name, scale in scales}
+        exact = {
+            name: np.rint(values[name] * self.dense[name]) / self.dense[name] for name in _COUNTED
+        }
         top, bottom = values["top"], values["bottom"]
         ratio = np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
         stages = {name: values[name] for name in values if name.startswith("stage:")}
@@ -118,11 +124,16 @@ class Terrain:
         variance_N = (weights_1U @ (kept_UN - mean_1N) ** 2)[0]
         return {
             **exact,
+            **({} if self.latency is None else {"latency": values["latency"]}),
             "ratio": ratio,
             "mcb": ratio * self.dense["mcb"],
             "std": np.sqrt(variance_N),
             "mean": 1.0 - mean_1N[0],
             **stages,
+            **{
+                f"group:{group.name}": 1.0 - widths_GN[index] / group.width
+                for index, group in enumerate(self.graph.groups)
+            },
         }
 
     def pruning_ratios(self, widths_NG: IntArray) -> FloatArray:
@@ -142,8 +153,13 @@ class Terrain:
         """Return a slab whose quantity this network has.
 
         Raises:
-            SpaceError: It has no such stage.
+            SpaceError: It has no such stage or group, or its latency was not measured.
         """
+        if slab.quantity == "latency" and self.latency is None:
+            raise SpaceError(
+                f"space {self.config.name!r} has a slab of latency, which was not measured; give "
+                "latency.recipes in the study, such as 30"
+            )
         if slab.quantity not in self.names:
             raise SpaceError(
                 f"space {self.config.name!r}: there is no quantity {slab.quantity!r}."
@@ -162,45 +178,50 @@ class Terrain:
                 f"space {self.config.name!r} has no slab; give one, such as regime(0.5)"
             )
         sides = [(number, *side) for number, slab in enumerate(slabs) for side in self._sides(slab)]
-        return Region.of(self.forms, sides)
+        return Region.of({**self.forms, **self._group_forms}, sides)
 
-    def real_macs(self, points_UN: FloatArray) -> FloatArray:
-        """Return the share of the MACs at coordinates of the lattice, [N]."""
-        return self.forms["macs"].value(self.lattice.real(points_UN))
+    def real_cost(self, name: str, points_UN: FloatArray) -> FloatArray:
+        """Return the share of a cost at coordinates of the lattice, [N]."""
+        return self.forms[name].value(self.lattice.real(points_UN))
 
-    def uniform(self, *, macs: float) -> IntArray:
-        """Return the widths [G] at which all units keep the same share and the MACs are nearest.
+    def uniform(self, level: float, *, by: str = "macs") -> IntArray:
+        """Return the widths [G] at which all units keep the same share and a cost is nearest.
 
         Args:
-            macs: Share of the dense MACs, in (0, 1].
+            level: Share of the dense network's cost, in (0, 1].
+            by: Name of the cost.
         """
         widest_U1 = self.lattice.widest[:, None].astype(np.float64)
         points_UN = widest_U1 * np.linspace(0.0, 1.0, 2001)[None]
         widths_NG = self.lattice.widths(self.lattice.nearest(points_UN))
-        gaps = np.abs(self.quantities(widths_NG)["macs"] - macs)
+        gaps = np.abs(self.quantities(widths_NG)[by] - level)
         return widths_NG[int(gaps.argmin())]
 
-    def attainable(self, name: str, *, macs: float | None = None) -> tuple[float, float]:
+    def attainable(
+        self, name: str, *, level: float | None = None, by: str = "macs"
+    ) -> tuple[float, float]:
         """Return the least and largest value of a quantity over real widths of the space's box.
 
         Args:
             name: The quantity.
-            macs: Share of the dense MACs that the recipes have, in (0, 1]; None: any.
+            level: Share of the dense network's cost that the recipes have, in (0, 1]; None: any.
+            by: Name of the cost.
 
         Raises:
-            SpaceError: There is no such quantity, or no recipe has these MACs.
+            SpaceError: There is no such quantity, or no recipe has that cost.
         """
         self.checked(Slab(quantity=name, low=0.0, high=0.0))
         over = self.forms["bottom"] if name in ("ratio", "mcb") else None
-        form = self.forms[{"ratio": "top", "mcb": "top", "std": "variance"}.get(name, name)]
+        forms = {**self.forms, **self._group_forms}
+        form = forms[{"ratio": "top", "mcb": "top", "std": "variance"}.get(name, name)]
         wanted = Fraction(lattice=self.lattice, top=form, bottom=over)
-        fixed = Fraction(lattice=self.lattice, top=self.forms["macs"])
-        found = extremes(wanted, fixed=None if macs is None else fixed, value=macs or 0.0)
+        fixed = Fraction(lattice=self.lattice, top=self.forms[by])
+        found = extremes(wanted, fixed=None if level is None else fixed, value=level or 0.0)
         if found is None:
-            low, high = self.attainable("macs")
+            low, high = self.attainable(by)
             raise SpaceError(
-                f"space {self.config.name!r}: no recipe has {macs:g} of the MACs; they reach from "
-                f"{low:.3f} to {high:.3f} with floor={self.config.floor} and what is kept whole"
+                f"space {self.config.name!r}: no recipe has {level:g} of the {shown(by)}; they reach "
+                f"from {low:.3f} to {high:.3f} with floor={self.config.floor} and what is kept whole"
             )
         if name == "std":
             return max(found[0], 0.0) ** 0.5, found[1] ** 0.5
@@ -212,7 +233,8 @@ class Terrain:
         """The forms that inequalities are made of, in units of the dense network."""
         top, bottom = self._ratio_scales
         removed = self.config.ratio == "removed"
-        tops = self._rest(self.macs) if removed else self.macs
+        counted = self._ratio_macs
+        tops = self._rest(counted) if removed else counted
         bottoms = {
             "params": self.params,
             "removed": self._rest(self.params),
@@ -221,6 +243,8 @@ class Terrain:
         return {
             "macs": self.macs.times(1 / self._dense_value(self.macs)),
             "params": self.params.times(1 / self._dense_value(self.params)),
+            "activations": self._counts["activations"].times(1 / self.dense["activations"]),
+            **({} if self.latency is None else {"latency": self.latency}),
             "top": tops.times(1 / top),
             "bottom": bottoms.times(1 / bottom),
             "variance": self._variance,
@@ -249,9 +273,20 @@ class Terrain:
         )
 
     @cached_property
+    def _group_forms(self) -> Mapping[str, Quadratic]:
+        """The pruning ratio of every group, by name."""
+        rows_GG = -np.diag(1.0 / self.graph.widths)
+        names = (f"group:{group.name}" for group in self.graph.groups)
+        return {name: affine(row_G, 1.0) for name, row_G in zip(names, rows_GG, strict=True)}
+
+    @property
+    def _ratio_macs(self) -> Quadratic:
+        return self.macs if self.config.mac_scope == "all" else self._counts["conv"]
+
+    @cached_property
     def _ratio_scales(self) -> tuple[float, float]:
         below = self._counts["activations"] if self.config.ratio == "activations" else self.params
-        return self._dense_value(self.macs), self._dense_value(below)
+        return self._dense_value(self._ratio_macs), self._dense_value(below)
 
     @cached_property
     def _counts(self) -> dict[str, Quadratic]:
@@ -263,7 +298,18 @@ class Terrain:
             for index, value in enumerate(recording.values)
             if value.kind == "param" and value.name in counted
         ]
-        terms = {"macs": sums["macs"], "activations": sums["activation_bytes"], "params": params}
+        conv: list[Term] = [
+            (1, product)
+            for op in recording.ops
+            if op.name == "convolution"
+            for product in multiply_adds_of(recording, op)
+        ]
+        terms = {
+            "macs": sums["macs"],
+            "conv": conv,
+            "activations": sums["activation_bytes"],
+            "params": params,
+        }
         return quadratic_forms(self.graph, terms)
 
     @cached_property
@@ -301,6 +347,11 @@ class Terrain:
             rows[stage] = np.zeros(len(self.graph.groups))
             rows[stage][own] = 1.0 / (self.graph.widths[own] * len(own))
         return rows
+
+
+def shown(cost: str) -> str:
+    """Return a cost as texts name it."""
+    return {"macs": "MACs", "params": "parameters"}.get(cost, cost)
 
 
 def _counted(graph: Graph, scope: ParamScope, *, count_bn: bool) -> frozenset[str]:

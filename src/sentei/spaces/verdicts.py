@@ -1,11 +1,13 @@
 """All conjectures that the rows of a study can speak about, judged."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
 from sentei.report import space_schema as schema
+from sentei.spaces.config import StudyConfig
 from sentei.spaces.conjectures import (
     Site,
     Verdict,
@@ -18,7 +20,8 @@ from sentei.spaces.conjectures import (
     spread_matters,
     winners_have_the_ratio,
 )
-from sentei.spaces.regime_data import CONTROLS, FRESH, STRATIFIED, RegimeData
+from sentei.spaces.regime_data import CONTROLS, FRESH_BASE, STRATIFIED, RegimeData, fresh_names
+from sentei.spaces.rounds import next_round
 
 Unjudged: TypeAlias = dict[str, str]
 """Conjecture and scope without a verdict -> why."""
@@ -57,26 +60,46 @@ def _tests(
 ) -> Iterator[_Test]:
     for data in regimes:
         setting, trained = data.setting, data.stratified
-        yield data.name, "C0", partial(spread_matters, data.with_uniform, setting)
+        yield data.name, "C0", partial(_spread, data)
         yield data.name, "C1", partial(optimal_ratio_exists, trained, setting)
         yield data.name, "C3", partial(winners_have_the_ratio, trained, setting)
-        yield data.name, "C4", partial(_refinement, data)
+        yield data.name, "C4", partial(_refinement, data, 1)
+        for number in range(2, data.config.search.rounds + 1):
+            if fresh_names(number)[0] in data.fresh:
+                yield f"{data.name}, round {number}", "C4", partial(_refinement, data, number)
         yield data.name, "C5", partial(_contest, data, contests.get(data.level, {}))
         yield data.name, "C6", partial(ratio_is_sufficient, trained, setting)
         for condition in CONTROLS:
             yield f"{data.name}, {condition}", "C7", partial(_control, data, condition)
-    yield "all regimes", "C2", partial(_design, regimes, dense_mcb)
+    yield "all regimes", "C2", partial(_design, regimes, sites_of(regimes, dense_mcb=dense_mcb))
 
 
-def _refinement(data: RegimeData) -> Verdict:
-    fresh = [data.measured(space=name) for name in FRESH]
-    base, refined, placebo = fresh
+def _spread(data: RegimeData) -> Verdict:
+    measured, edges = data.of_all_spreads, data.config.population.std_edges
+    if data.std_spaces:
+        return spread_matters(measured, data.setting, edges=(*edges, 1.0))
+    return spread_matters(measured, data.setting)
+
+
+def _refinement(data: RegimeData, number: int) -> Verdict:
+    names = (FRESH_BASE, *fresh_names(number))
+    base, refined, placebo = (data.measured(space=name) for name in names)
     if base is None or refined is None or placebo is None:
         raise ValueError(
             "no fresh recipes were drawn: search.regimes does not name this regime, or the drop has "
             "no valley in the ratio to refine around"
         )
-    return refinement_improves(base, refined, placebo, data.setting)
+    verdict = refinement_improves(base, refined, placebo, data.setting)
+    if number > 1:
+        return verdict
+    inside, outside = next_round(data, 1).loss
+    losses = " and ".join(
+        f"{loss:.2f} points {where} the slabs"
+        for loss, where in ((inside, "inside"), (outside, "outside"))
+        if loss is not None
+    )
+    half = f"the half of the population that did not set the refinement loses {losses}"
+    return dataclasses.replace(verdict, notes=(*verdict.notes, half))
 
 
 def _contest(data: RegimeData, accuracies: Accuracies) -> Verdict:
@@ -99,16 +122,41 @@ def _control(data: RegimeData, condition: str) -> Verdict:
     return same_optimum(data.stratified, control, data.setting, condition=condition)
 
 
-def _design(regimes: Sequence[RegimeData], dense_mcb: float) -> Verdict:
-    sites = [
+def sites_of(
+    regimes: Sequence[RegimeData], *, dense_mcb: float, checkpoint: str = ""
+) -> list[Site]:
+    """Return the optima of the regimes of one network.
+
+    Args:
+        regimes: Of one network.
+        dense_mcb: MACs per parameter of the dense network.
+        checkpoint: Which trained copy it is, where there may be several.
+    """
+    return [
         Site(
             network=data.network,
             regime=data.level,
             dense_mcb=dense_mcb,
             optimum=data.optimum,
+            checkpoint=checkpoint,
         )
         for data in regimes
     ]
+
+
+def judge_design(sites: Sequence[Site], config: StudyConfig, *, scope: str) -> schema.Verdict:
+    """Return the verdict on C2 over optima of several studies.
+
+    Raises:
+        ValueError: They are too few.
+    """
+    found = optimum_follows_design(
+        sites, thresholds=config.thresholds, resampling=config.resampling
+    )
+    return _shown(found, scope)
+
+
+def _design(regimes: Sequence[RegimeData], sites: Sequence[Site]) -> Verdict:
     first = regimes[0].config
     return optimum_follows_design(sites, thresholds=first.thresholds, resampling=first.resampling)
 

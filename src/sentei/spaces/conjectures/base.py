@@ -7,7 +7,7 @@ effect does not speak against it, so every verdict carries the power of its test
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sentei.spaces.measured import Measured
 from sentei.spaces.stats_base import (
@@ -19,7 +19,9 @@ from sentei.spaces.stats_base import (
     check_fraction,
 )
 from sentei.spaces.stats_noise import Noise
-from sentei.spaces.stats_winners import WinnersBand
+from sentei.spaces.stats_winners import WINNERS, WinnerRule, WinnersBand
+
+Rule = Literal["best1", "top_q", "within_eps", "bootstrap_best"]
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
@@ -38,6 +40,9 @@ class Thresholds:
         factor: Distance from m* at which that difference must be lost, > 1; also the largest shift
             of m* that does not matter.
         winners: Share of a population that wins, in (0, 1).
+        winner_rule: Whose ratios are the winners' band: of the best one (``best1``), of that share
+            (``top_q``), of those within the noise of one training of the best (``within_eps``), or
+            of the best of a resample (``bootstrap_best``).
         auc: Concentration of the winners around m* that is worth finding, in (.5, 1).
         networks: Networks that a law across networks needs, >= 3.
         regimes: Regimes that it needs of each of them, >= 1.
@@ -57,6 +62,7 @@ class Thresholds:
     smallest_drop: float = 0.1
     factor: float = 1.25
     winners: float = 0.05
+    winner_rule: Rule = "top_q"
     auc: float = 0.7
     networks: int = 4
     regimes: int = 3
@@ -80,6 +86,14 @@ class Thresholds:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least {bound} is needed")
+
+    def rule(self, noise: Noise | None) -> WinnerRule:
+        """Return who wins, given the noise of one training."""
+        settings = {
+            "top_q": {"q": self.winners},
+            "within_eps": {"eps": self.smallest_effect(noise)},
+        }
+        return WINNERS[self.winner_rule](**settings.get(self.winner_rule, {}))
 
     def smallest_effect(self, noise: Noise | None) -> float:
         """Return the smallest drop that matters given the noise of one training."""

@@ -51,12 +51,12 @@ def refinement_improves(
         drops["refined"], drops["placebo"], statistic=np.mean, resampling=setting.resampling
     )
     best = {name: float(expected_best(drop, [limits.best_of])[0]) for name, drop in drops.items()}
-    diversity = _diversity(averaged["refined"].keep) / _diversity(averaged["base"].keep)
+    spread = diversity(averaged["refined"].keep) / diversity(averaged["base"].keep)
     mean = against.mean
     kept = Check(
-        text=f"recipes keep {diversity:.0%} of the distance of the base's, {limits.diversity:.0%} "
+        text=f"recipes keep {spread:.0%} of the distance of the base's, {limits.diversity:.0%} "
         f"needed",
-        holds=diversity >= limits.diversity,
+        holds=spread >= limits.diversity,
     )
     checks = (
         Check(
@@ -100,7 +100,7 @@ def refinement_improves(
             "placebo_difference": sham.estimate,
             "placebo_low": sham.interval.low,
             "placebo_high": sham.interval.high,
-            "diversity": diversity,
+            "diversity": spread,
             "target": target,
             **{f"best_{name}": value for name, value in best.items()},
             **{f"draws_{name}": draws_to_reach(drop, target) for name, drop in drops.items()},
@@ -108,6 +108,6 @@ def refinement_improves(
     )
 
 
-def _diversity(keep_NG: FloatArray) -> float:
+def diversity(keep_NG: FloatArray) -> float:
     """Return the mean distance of two recipes."""
     return float(pdist(keep_NG).mean())

@@ -11,7 +11,7 @@ from sentei.spaces.conjectures.base import (
 from sentei.spaces.measured import Measured
 from sentei.spaces.stats_power import normal_power
 from sentei.spaces.stats_split import split_concentration
-from sentei.spaces.stats_winners import TopShare, winners_band
+from sentei.spaces.stats_winners import winners_band
 
 
 def winners_have_the_ratio(measured: Measured, setting: Setting, *, splits: int = 200) -> Verdict:
@@ -41,7 +41,7 @@ def winners_have_the_ratio(measured: Measured, setting: Setting, *, splits: int 
     band = winners_band(
         recipes.ratio,
         recipes.drop,
-        rule=TopShare(q=limits.winners),
+        rule=limits.rule(setting.noise),
         resampling=setting.resampling,
     )
     checks = (

@@ -3,16 +3,16 @@
 # Shapes: N = recipes, G = groups, U = units.
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from sentei.errors import SpaceError
+from sentei.errors import ConfigError, SpaceError
 from sentei.registry import Registry
 from sentei.seeding import derive_seed
-from sentei.spaces.space import Slab
+from sentei.spaces.space import COSTS, Slab
 from sentei.spaces.stats_base import FloatArray, IntArray
 from sentei.spaces.terrain import Terrain
 from sentei.spaces.vacancy import explain
@@ -98,6 +98,19 @@ SAMPLERS: Registry[Callable[..., Sampler]] = Registry("sampler")
 """Name -> what builds the sampler; all its fields have defaults."""
 
 
+def make_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
+    """Return the sampler of a name with some of its fields set.
+
+    Raises:
+        UnknownNameError: There is none.
+        ConfigError: It has no such field, or the value is out of range.
+    """
+    try:
+        return SAMPLERS[name](**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"options {dict(options)} of sampler {name!r}: {error}") from error
+
+
 def random_points(terrain: Terrain, streams: Streams) -> FloatArray:
     """Return uniform coordinates of the padded box, [U, N]; all widths are equally likely."""
     low_U, high_U = terrain.lattice.padded
@@ -105,19 +118,22 @@ def random_points(terrain: Terrain, streams: Streams) -> FloatArray:
     return np.asarray(low_U[:, None] + shares_UN * (high_U - low_U)[:, None])
 
 
-def middle(terrain: Terrain, slabs: Sequence[Slab], sampler: str) -> float:
-    """Return the middle of what all slabs of MACs leave.
+def target(
+    terrain: Terrain, slabs: Sequence[Slab], sampler: str, *, costs: Sequence[str] = COSTS
+) -> tuple[str, float]:
+    """Return the first of some costs that slabs hold, and the middle of what they leave of it.
 
     Raises:
         SpaceError: There is no such slab; or they leave nothing.
     """
-    found = [slab for slab in slabs if slab.quantity == "macs"]
-    if not found:
+    named = [cost for cost in costs if any(slab.quantity == cost for slab in slabs)]
+    if not named:
         raise SpaceError(
-            f"space {terrain.config.name!r} has no slab of macs, which sampler {sampler!r} needs; "
-            "add one, or use 'hit-and-run'"
+            f"space {terrain.config.name!r} has no slab of {' or '.join(costs)}, which sampler "
+            f"{sampler!r} needs; add one, or use 'hit-and-run'"
         )
+    found = [slab for slab in slabs if slab.quantity == named[0]]
     low, high = max(slab.low for slab in found), min(slab.high for slab in found)
     if low > high:
         raise SpaceError(f"space {terrain.config.name!r} is empty: {explain(terrain, slabs)}")
-    return (low + high) / 2
+    return named[0], (low + high) / 2

@@ -1,4 +1,4 @@
-"""A random direction, followed to the MACs by bisection."""
+"""A random direction, followed to a cost by bisection."""
 
 # Shapes: N = recipes, U = units.
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sentei.spaces.sampling.base import SAMPLERS, Draw, Sampler, Streams, middle
+from sentei.spaces.sampling.base import SAMPLERS, Draw, Sampler, Streams, target
 from sentei.spaces.sampling.repair import repair
 from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import FloatArray, IntArray
@@ -19,7 +19,9 @@ _HALVINGS = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Bisection(Sampler):
-    """Shares ``clip(1 - s u, least, 1)``: u is random, and s meets the middle of the MACs' slab.
+    """Shares ``clip(1 - s u, least, 1)``: u is random, and s meets the middle of a cost's slab.
+
+    The cost is that of the regime: MACs, else parameters, else activations.
 
     Fast, at any target, but not uniform: the spread of the ratios follows from the distribution of
     u. Then widths are rounded and repaired.
@@ -47,14 +49,14 @@ class Bisection(Sampler):
         """Return what draws directions and follows them.
 
         Raises:
-            SpaceError: There is no slab of MACs.
+            SpaceError: There is no slab of a cost.
         """
-        target, region = middle(terrain, slabs, "bisection"), terrain.region(slabs)
+        aim, region = target(terrain, slabs, "bisection"), terrain.region(slabs)
         size = len(terrain.lattice.count)
 
         def draw(streams: Streams) -> IntArray:
             moves_UN = np.stack([self._direction(stream, size) for stream in streams], axis=1)
-            points_UN = follow(terrain, moves_UN, target)
+            points_UN = follow(terrain, moves_UN, aim)
             is_floor = terrain.config.rounding == "floor_removed"
             rounded = terrain.lattice.at_least if is_floor else terrain.lattice.nearest
             return repair(terrain, region, rounded(points_UN), streams)
@@ -67,15 +69,15 @@ class Bisection(Sampler):
         return stream.dirichlet(np.full(size, self.alpha)) * size
 
 
-def follow(terrain: Terrain, moves_UN: FloatArray, target: float) -> FloatArray:
-    """Return the coordinates [U, N] on rays from the whole network where the MACs are met.
+def follow(terrain: Terrain, moves_UN: FloatArray, aim: tuple[str, float]) -> FloatArray:
+    """Return the coordinates [U, N] on rays from the whole network where a cost is met.
 
     Where a ray ends before that, its end.
 
     Args:
         terrain: The terrain.
         moves_UN: How fast each unit shrinks, >= 0.
-        target: Share of the dense MACs.
+        aim: Name of the cost, and the share of the dense network's.
     """
     low_U, high_U = terrain.lattice.bounds
     low_N, high_N = np.full(moves_UN.shape[1], 1e-6), np.full(moves_UN.shape[1], 1e6)
@@ -86,7 +88,7 @@ def follow(terrain: Terrain, moves_UN: FloatArray, target: float) -> FloatArray:
     for _ in range(_HALVINGS):
         # The geometric mean: steps reach over many orders of magnitude.
         middle_N = np.sqrt(low_N * high_N)
-        is_above_N = terrain.real_macs(at(middle_N)) > target
+        is_above_N = terrain.real_cost(aim[0], at(middle_N)) > aim[1]
         low_N = np.where(is_above_N, middle_N, low_N)
         high_N = np.where(is_above_N, high_N, middle_N)
     return at(high_N)

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from sentei.errors import SpaceError
-from sentei.spaces.sampling.base import SAMPLERS, Draw, Sampler, Streams, middle
+from sentei.spaces.sampling.base import SAMPLERS, Draw, Sampler, Streams, target
 from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import FloatArray, IntArray
 from sentei.spaces.terrain import Terrain
@@ -132,7 +132,7 @@ class _Table:
     @staticmethod
     def of(terrain: Terrain, slabs: Sequence[Slab], most_cells: int) -> "_Table":
         """Return the table of a terrain."""
-        middle(terrain, slabs, "exact")  # refuses slabs that do not meet
+        target(terrain, slabs, "exact", costs=("macs",))  # refuses slabs that do not meet
         dense = terrain.dense["macs"]
         mac_slabs = [slab for slab in slabs if slab.quantity == "macs"]
         low = math.ceil(max(slab.low for slab in mac_slabs) * dense - 1e-6)
