@@ -147,7 +147,9 @@ def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
         for i in repeated
     ]
     full = scene.config.fidelity
-    wishes += [Wish(member=m, epochs=full.epochs) for m in _spread(trained, order, full.recipes)]
+    wishes += [
+        Wish(member=m, epochs=full.epochs) for m in over_strata(trained, order, full.recipes)
+    ]
     wishes += _controls(trained, order[: config.controls].tolist(), epochs)
     if scene.config.supernet.epochs:
         wishes += [Wish(member=m, supernet=True) for m in trained]
@@ -173,8 +175,14 @@ def _std_spaces(scene: Scene, directory: Path, level: float) -> Iterator[Member]
         yield from plain(scene, directory, origin)
 
 
-def _spread(trained: Sequence[Member], order: IntArray, num: int) -> list[Member]:
-    """Return so many members, as many of each stratum as of the others, in a random order."""
+def over_strata(trained: Sequence[Member], order: IntArray, num: int) -> list[Member]:
+    """Return so many members, as many of each stratum as of the others.
+
+    Args:
+        trained: The members of a stratified population.
+        order: Their places, in the order in which those of a stratum are taken.
+        num: How many, >= 0.
+    """
     taken: Counter[int] = Counter()
     turns = []
     for place in order.tolist():
