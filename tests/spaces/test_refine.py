@@ -115,7 +115,7 @@ def test_only_statistics_whose_winners_are_close_give_slabs() -> None:
     assert found[0].low <= 0.1 <= found[0].high
     assert found[0].high - found[0].low < found[0].null_high - found[0].null_low
     with pytest.raises(
-        ValueError, match="'depth' is no quantity of the population; choose from std"
+        ValueError, match="'depth' is no quantity of the population; choose from ratio, std, mean"
     ):
         winners_slabs(table, SETTING, rule=TopShare(), quantities=("depth",))
 
