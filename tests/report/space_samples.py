@@ -5,6 +5,7 @@ from dataclasses import replace
 from sentei.report.space_schema import (
     Analysis,
     BestOf,
+    Cells,
     Choice,
     Condition,
     Contender,
@@ -215,6 +216,12 @@ def regime(name: str = "resnet20 at 50 %", **changes: object) -> Regime:
             space("low", 1.0, 2.0, 3.0, 4.0),
             space("high", 2.0, 4.0, ks_p=0.04, reference="low", log_volume=-2.5),
             space("narrow", 1.5, 2.5, family="STD bins", epsilon=None, weights=(1.0, 3.0)),
+        ),
+        cells=Cells(
+            spreads=("STD 0 to 0.1", "STD from 0.1"),
+            ratios=("m 0.5 to 1", "m 1 to 2"),
+            counts=((0, 3), (2, 4)),
+            means=((None, 1.25), (2.5, 3.75)),
         ),
         population=population(),
         profile=profile(),

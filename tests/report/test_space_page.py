@@ -157,6 +157,17 @@ def test_spaces_table_by_hand() -> None:
     assert (rows[0][3], rows[0][8], rows[0][9]) == ("\u2013", "\u2013", "")
 
 
+def test_cells_are_crossed_and_empty_ones_say_so() -> None:
+    rows = page_of(analysis()).rows(
+        "Mean drop by STD and m, points (subnetworks), resnet20 at 50 %"
+    )
+
+    assert rows == [
+        ["STD 0 to 0.1", "no recipe", "1.25 (3)"],
+        ["STD from 0.1", "2.50 (2)", "3.75 (4)"],
+    ]
+
+
 def test_verdicts_use_three_words_and_show_the_power() -> None:
     rows = page_of(analysis()).rows("T2. Conjectures and what this study says about them")
 

@@ -94,6 +94,13 @@ def test_the_example_is_a_study_of_defaults() -> None:
         ({"protocol": {"epochs": 0}}, ConfigError, "the study trains"),
         ({"search": {"regimes": [0.4]}}, ConfigError, "0.4, which is not among"),
         ({"search": {"candidates": 2}}, ConfigError, "each must be at most the next"),
+        (
+            {"population": {"cell_regimes": [0.4]}},
+            ConfigError,
+            "cell_regimes names 0.4, which is not",
+        ),
+        ({"population": {"per_cell": 0}}, ConfigError, "per_cell is 0"),
+        ({"population": {"cell_bins": 0}}, ConfigError, "cell_bins is 0"),
         ({"population": {"replicated": 2.0}}, ConfigError, "replicated is 2.0"),
         ({"population": {"strata": 0}}, ConfigError, "strata is 0"),
         ({"population": {"std_edges": [0.2, 0.1]}}, ConfigError, "give them ascending"),

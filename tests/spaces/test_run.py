@@ -1,6 +1,7 @@
 """A study of spaces on digits: whole, interrupted, resumed, refused."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -388,6 +389,53 @@ def test_spaces_of_std_are_drawn_and_compared(tmp_path: Path) -> None:
     assert spaces["STD from 0.15"].log_volume == high[0]["log_share"]
     spread = next(verdict for verdict in found.verdicts if verdict.conjecture == "C0")
     assert list(spread.numbers) == ["ks_p 0.05-0.15 0.15-1"]
+
+
+def test_cells_of_std_by_m_are_drawn_and_crossed(tmp_path: Path) -> None:
+    config = quick(
+        supernet={},
+        population={
+            "strata": 2, "per_stratum": 4, "natural": 0, "std_edges": [0.0, 0.1, 0.2],
+            "cell_regimes": [0.5], "cell_bins": 3, "per_cell": 5,
+        },
+    )  # fmt: skip
+
+    found = run_study(config, tmp_path, executor=SERIAL, until="evaluate")
+
+    assert found is not None
+    rows = of_space(rows_in(tmp_path), "cells")
+    bins = [(0.0, 0.1), (0.1, 0.2), (0.2, 1.0)]
+    for row in rows:
+        low, high = bins[row["stratum"] // 3]
+        assert low <= row["std"] <= high
+    columns = [[r["ratio"] for r in rows if r["stratum"] % 3 == i] for i in range(3)]
+    assert all(max(one) < min(other) for one, other in itertools.pairwise(columns))
+    crossed, spaces = found.regimes[0].cells, found.regimes[0].spaces
+    assert crossed is not None
+    drops = [[r["drop"] for r in rows if r["stratum"] == number] for number in range(9)]
+    assert [n for row in crossed.counts for n in row] == [len(own) for own in drops]
+    means = [mean for row in crossed.means for mean in row]
+    # Nothing at half of the MACs is as narrow as the least m and yet spreads so little.
+    assert means[0] is None
+    assert means[1:] == [pytest.approx(np.mean(own)) for own in drops[1:]]
+    shown = [s for s in spaces if s.family == "cells of STD from 0.2"]
+    assert [sorted(s.drops) for s in shown] == [sorted(own) for own in drops[6:]]
+    # Cells are parts of the regime: their shares add up to nearly all of it.
+    cells = [s for s in spaces if s.family.startswith("cells of")]
+    assert 0.6 < sum(math.exp(s.log_volume) for s in cells if s.log_volume is not None) < 1.3
+    scopes = [verdict.scope for verdict in found.verdicts if verdict.conjecture == "C0"]
+    assert scopes == ["digits_cnn at 50 % of the MACs, cells"]
+    choices = {choice.name: choice.value for choice in found.choices}
+    assert (
+        choices["cells of STD by m"] == "in regime 0.5: 3 bins of STD by 3 of m, 5 trained of each"
+    )
+
+
+def test_cells_that_are_all_empty_are_refused(tmp_path: Path) -> None:
+    population = {"std_edges": [0.9], "cell_regimes": [0.5], "strata": 2, "per_stratum": 2}
+
+    with pytest.raises(SpaceError, match=r"none of 3 cells of STD by m has a recipe in regime 0.5"):
+        run_study(quick(population=population), tmp_path, executor=SERIAL, until="sample")
 
 
 def test_trainings_of_full_length_are_spread_over_the_strata() -> None:

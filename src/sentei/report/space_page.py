@@ -19,6 +19,7 @@ from sentei.report.space_figures_search import payoff_words, power_figure, searc
 from sentei.report.space_schema import Analysis, Regime
 from sentei.report.space_tables import (
     DISCLAIMER,
+    cell_table,
     choice_table,
     contender_table,
     found_table,
@@ -163,7 +164,9 @@ def _regime(analysis: Analysis, regime: Regime, facts: RegimeFacts, key: str) ->
 def _spaces(analysis: Analysis, regime: Regime, key: str) -> Parts:
     if not regime.spaces:
         return _absent(analysis, "F1")
-    return [*edf_figures(key, regime.spaces), space_table(regime.name, regime.spaces)]
+    crossed = [] if regime.cells is None else [cell_table(regime.name, regime.cells)]
+    figures = edf_figures(key, regime.spaces)
+    return [*figures, space_table(regime.name, regime.spaces), *crossed]
 
 
 def _ratio(analysis: Analysis, regime: Regime, key: str) -> Parts:

@@ -50,6 +50,28 @@ class SpaceResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Spaces of one regime, crossed: a row for each bin of STD, a column for each bin of m.
+
+    Args:
+        spreads: Names of the bins of STD.
+        ratios: Names of the bins of m.
+        counts: Subnetworks of every cell; 0 where no recipe has such STD and m.
+        means: Their mean drop; None there.
+    """
+
+    spreads: tuple[str, ...]
+    ratios: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    means: tuple[tuple[float | None, ...], ...]
+
+    def __post_init__(self) -> None:
+        check_lengths("the cells", spreads=self.spreads, counts=self.counts, means=self.means)
+        for name, counts, means in zip(self.spreads, self.counts, self.means, strict=True):
+            check_lengths(f"the cells of {name}", ratios=self.ratios, counts=counts, means=means)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """One subnetwork.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sentei.report.space_checks import check_lengths, check_word
 from sentei.report.space_evidence import BestOf, Condition, Noise, Payoff, Proxy, Search, Verdict
 from sentei.report.space_population import (
+    Cells,
     Fit,
     Optimum,
     Point,
@@ -24,6 +25,7 @@ from sentei.report.space_population import (
 __all__ = [
     "Analysis",
     "BestOf",
+    "Cells",
     "Choice",
     "Condition",
     "Contender",
@@ -73,6 +75,7 @@ class Regime:
         network: Its name.
         level: Share of the MACs that is left, in (0, 1].
         spaces: The spaces and their drops.
+        cells: Cells of STD by m.
         population: The subnetworks.
         profile: Keep ratios by depth.
         search: Best of k.
@@ -83,6 +86,7 @@ class Regime:
     network: str
     level: float
     spaces: tuple[SpaceResult, ...] = ()
+    cells: Cells | None = None
     population: Population | None = None
     profile: Profile | None = None
     search: Search | None = None

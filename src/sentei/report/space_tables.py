@@ -7,7 +7,7 @@ from sentei.report import formats
 from sentei.report.elements import el
 from sentei.report.space_checks import Span
 from sentei.report.space_evidence import Noise, Verdict
-from sentei.report.space_population import Population, SpaceResult
+from sentei.report.space_population import Cells, Population, SpaceResult
 from sentei.report.space_schema import QUOTED, Analysis, Contender, Found
 from sentei.report.tables import Cell, Number, code, folded, number, table
 
@@ -38,6 +38,21 @@ def space_table(name: str, spaces: Sequence[SpaceResult]) -> ET.Element:
         for space in spaces
     ]
     return table(f"T1. Spaces, {name}", headers, rows, sortable=True)
+
+
+def cell_table(name: str, cells: Cells) -> ET.Element:
+    """Return the mean drop by STD and m of one regime, and how many subnetworks it is of."""
+    rows: list[list[Cell]] = [
+        [spread, *(_cell_of(mean, n) for mean, n in zip(means, counts, strict=True))]
+        for spread, means, counts in zip(cells.spreads, cells.means, cells.counts, strict=True)
+    ]
+    caption = f"Mean drop by STD and m, points (subnetworks), {name}"
+    return table(caption, ["", *cells.ratios], rows)
+
+
+def _cell_of(mean: float | None, count: int) -> Number:
+    shown = "no recipe" if mean is None else f"{formats.fixed(mean)} ({formats.integer(count)})"
+    return Number(value=mean, shown=shown)
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> ET.Element:

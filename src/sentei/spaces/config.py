@@ -46,6 +46,10 @@ class PopulationConfig:
         std_edges: Edges of the bins of STD, ascending; the last bin has no upper one.
         per_std_bin: Subnetworks drawn from each of these bins and trained, >= 0: without them, the
             bins show what the strata happen to hold.
+        cell_regimes: Regimes that have cells, too: every bin of STD crossed with every bin of m. They
+            are among the study's; one is enough.
+        cell_bins: Bins of equal width in log m that those of STD are crossed with, >= 1.
+        per_cell: Subnetworks drawn from each cell that has some, and trained, >= 1.
         controls: Trained subnetworks that are trained again with random channels, and again from
             new weights, >= 0 (conjecture C7).
 
@@ -65,6 +69,9 @@ class PopulationConfig:
     replicated: float = 0.15
     std_edges: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
     per_std_bin: int = 0
+    cell_regimes: tuple[float, ...] = ()
+    cell_bins: int = 3
+    per_cell: int = 6
     controls: int = 0
 
     @property
@@ -77,7 +84,7 @@ class PopulationConfig:
         }
 
     def __post_init__(self) -> None:
-        check_counts(self, ("strata", "per_stratum", "replicates"))
+        check_counts(self, ("strata", "per_stratum", "replicates", "cell_bins", "per_cell"))
         for name in ("natural", "controls", "per_std_bin"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 0")
@@ -231,9 +238,14 @@ class StudyConfig:
         for level in self.regimes:
             if not 0 < level < 1:
                 raise ConfigError(f"regime {level} is no share of a cost in (0, 1)")
-        odd = set(self.search.regimes) - set(self.regimes)
-        if odd:
-            raise ConfigError(f"search.regimes names {min(odd)}, which is not among {self.regimes}")
+        named = {
+            "search.regimes": self.search.regimes,
+            "population.cell_regimes": self.population.cell_regimes,
+        }
+        for key, levels in named.items():
+            odd = set(levels) - set(self.regimes)
+            if odd:
+                raise ConfigError(f"{key} names {min(odd)}, which is not among {self.regimes}")
         if not 0 < self.window <= 0.1:
             raise ConfigError(f"window is {self.window}; give a share of the cost in (0, 0.1]")
         if any(s.quantity == "latency" for s in self.space.slabs) and not self.latency.recipes:

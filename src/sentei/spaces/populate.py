@@ -1,8 +1,10 @@
 """The populations of a study, drawn once and frozen before anything is evaluated."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +12,19 @@ import numpy as np
 from sentei.errors import SpaceError
 from sentei.seeding import derive_seed
 from sentei.spaces.population import Origin, Population, frozen
-from sentei.spaces.regime_data import CONTROLS, NATURAL, STRATIFIED, UNIFORM
+from sentei.spaces.regime_data import CELLS, CONTROLS, NATURAL, STRATIFIED, UNIFORM
 from sentei.spaces.sampling import make_sampler
 from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import IntArray, generator
 from sentei.spaces.strata import sample_strata, stratify
 from sentei.spaces.subnets import Member, Wish
+from sentei.spaces.vacancy import is_empty
 from sentei.spaces.volume import log_share
 
 FOLDER = "populations"
+
+_ATTEMPTS = 10  # for a cell, which may be too small to hold a recipe
 
 
 def plain(scene: Scene, directory: Path, origin: Origin, *, measures: bool = True) -> list[Member]:
@@ -35,6 +40,7 @@ def plain(scene: Scene, directory: Path, origin: Origin, *, measures: bool = Tru
         SpaceError: The space is empty; the message says which constraints conflict.
         CheckpointError: There is another population under its name, or a damaged file.
     """
+    own = [slab for slab in origin.slabs if slab not in scene.slabs(origin.regime)]
 
     def draw() -> Population:
         widths = make_sampler(origin.sampler, origin.options).sample(
@@ -45,17 +51,16 @@ def plain(scene: Scene, directory: Path, origin: Origin, *, measures: bool = Tru
             widths=widths,
             weights=np.ones(origin.num),
             strata=np.full(origin.num, -1, np.int64),
-            log_share=_volume(scene, origin) if measures else None,
+            log_share=_volume(scene, origin, own) if measures else None,
         )
 
     return scene.members(frozen(_path(directory, origin), origin, draw))
 
 
-def _volume(scene: Scene, origin: Origin) -> float | None:
-    usual = scene.slabs(origin.regime)
-    own = [slab for slab in origin.slabs if slab not in usual]
+def _volume(scene: Scene, origin: Origin, own: Sequence[Slab]) -> float | None:
+    usual, seed = scene.slabs(origin.regime), derive_seed(origin.seed, "volume")
     try:
-        return log_share(scene.terrain, usual, own, seed=derive_seed(origin.seed, "volume"))
+        return log_share(scene.terrain, usual, own, seed=seed)
     except SpaceError:
         return None  # too small to measure, or with too few widths: that ends no study
 
@@ -92,6 +97,55 @@ def strata(scene: Scene, directory: Path, level: float) -> list[Member]:
         )
 
     return scene.members(frozen(_path(directory, origin), origin, draw))
+
+
+def cells(scene: Scene, directory: Path, level: float) -> list[Member]:
+    """Return the recipes of every cell of STD by m that has some, frozen likewise.
+
+    The stratum of a recipe is the number of its cell, that of its bin of STD counting first; in
+    proportion to its weight a recipe stands for the share of the regime that its cell is.
+
+    Raises:
+        SpaceError: No cell has a recipe.
+        CheckpointError: There is another population under its name, or a damaged file.
+    """
+    config = scene.config.population
+    num = len(config.std_bins) * config.cell_bins
+    origin = origin_of(scene, level, CELLS, num=num * config.per_cell)
+    origin = replace(origin, strata=num)
+    return scene.members(frozen(_path(directory, origin), origin, lambda: _crossed(scene, origin)))
+
+
+def _crossed(scene: Scene, origin: Origin) -> Population:
+    config, options = scene.config.population, {"attempts": _ATTEMPTS, **origin.options}
+    sampler = make_sampler(origin.sampler, options)
+    ratios = stratify(scene.terrain, origin.slabs, num=config.cell_bins).slabs()
+    spreads = [Slab(quantity="std", low=a, high=b) for a, b in config.std_bins.values()]
+    widths: list[IntArray] = []
+    numbers, shares = [], []
+    for number, own in enumerate(product(spreads, ratios)):
+        slabs, seed = [*origin.slabs, *own], derive_seed(origin.seed, "cell", str(number))
+        if is_empty(scene.terrain, slabs):
+            continue  # at an end of the range of m, no recipe spreads little
+        try:
+            drawn_NG = sampler.sample(scene.terrain, slabs, num=config.per_cell, seed=seed)
+        except SpaceError:
+            continue  # too small a corner to find whole widths in
+        volume = _volume(scene, replace(origin, seed=seed), own)
+        widths.append(drawn_NG)
+        numbers.append(number)
+        shares.append(0.0 if volume is None else math.exp(volume))
+    if not widths:
+        raise SpaceError(
+            f"none of {origin.strata} cells of STD by m has a recipe in regime {origin.regime:g}; "
+            "give other population.std_edges, or fewer population.cell_bins"
+        )
+    return Population(
+        origin=origin,
+        widths=np.concatenate(widths),
+        weights=np.repeat(np.array(shares) * origin.strata, config.per_cell),
+        strata=np.repeat(numbers, config.per_cell),
+    )
 
 
 def origin_of(
@@ -133,7 +187,8 @@ def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
     """Return all evaluations of a regime that do not depend on results.
 
     Its strata, trained, some of them several times, for longer, and under the controls of C7; the
-    spaces of STD; the uniform recipe; and the natural population without training.
+    spaces of STD, and their cells with m; the uniform recipe; and the natural population without
+    training.
     """
     config, epochs = scene.config.population, scene.config.protocol.epochs
     trained = strata(scene, directory, level)
@@ -154,6 +209,8 @@ def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
     if scene.config.supernet.epochs:
         wishes += [Wish(member=m, supernet=True) for m in trained]
     wishes += [Wish(member=m, epochs=epochs) for m in _std_spaces(scene, directory, level)]
+    if level in config.cell_regimes:
+        wishes += [Wish(member=m, epochs=epochs) for m in cells(scene, directory, level)]
     wishes += [
         Wish(member=uniform(scene, level), epochs=epochs, replicate=r)
         for r in range(config.replicates)

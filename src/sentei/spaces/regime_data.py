@@ -15,6 +15,7 @@ from sentei.spaces.subnets import Row, choose
 from sentei.spaces.terrain import shown
 
 STRATIFIED = "stratified"
+CELLS = "cells"
 NATURAL = "natural"
 UNIFORM = "uniform"
 FRESH_BASE = "fresh base"
@@ -114,6 +115,15 @@ class RegimeData:
     def std_spaces(self) -> list[str]:
         """Names of the spaces of STD that recipes were drawn from, and trained."""
         return [name for name in self.config.population.std_bins if self._trained(space=name)]
+
+    @cached_property
+    def cells(self) -> Measured | None:
+        """The recipes of the cells of STD by m, replicates averaged; None where nothing is trained.
+
+        The stratum of a recipe is the number of its cell, that of its bin of STD counting first.
+        """
+        found = self.measured(space=CELLS)
+        return None if found is None else found.averaged()
 
     @property
     def of_all_spreads(self) -> Measured:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sentei.report.space_schema import SpaceResult
+from sentei.report.space_schema import Cells, SpaceResult
 from sentei.spaces.config import PopulationConfig
 from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import NATURAL, STRATIFIED, RegimeData
@@ -56,6 +56,7 @@ def space_results(data: RegimeData) -> tuple[SpaceResult, ...]:
         },
         "strata of m": _strata(trained, data.config.population.strata),
         "bins of STD": _drawn(data, data.std_spaces) or _bins(trained, data.config.population),
+        **_by_cell(data),
         "parameter buckets": _buckets(trained, data.config.space.bucket_edges),
         "refinement, fresh draws": _drawn(data, data.fresh),
     }
@@ -80,6 +81,52 @@ def _bins(trained: Measured, config: PopulationConfig) -> _Family:
         name: _part(trained, (trained.std >= low) & (trained.std < high))
         for name, (low, high) in config.std_bins.items()
     }
+
+
+def _by_cell(data: RegimeData) -> dict[str, _Family]:
+    """Return a family a bin of STD: its cells, by m; nothing where none were drawn."""
+    drawn = data.cells
+    if drawn is None:
+        return {}
+    spreads, ratios = _names_of_bins(data, drawn)
+    found: dict[str, _Family] = {}
+    for number in np.unique(drawn.stratum).tolist():
+        spread, ratio = spreads[number // len(ratios)], ratios[number % len(ratios)]
+        own_N = drawn.stratum == number
+        share = float(drawn.weight[own_N][0]) / (len(spreads) * len(ratios))
+        part = _Part(drops=drawn.drop[own_N], log_share=math.log(share) if share > 0 else None)
+        found.setdefault(f"cells of {spread}", {})[f"{spread}, {ratio}"] = part
+    return found
+
+
+def crossed(data: RegimeData) -> Cells | None:
+    """Return the mean drop of every cell of STD by m; None where none were drawn."""
+    drawn = data.cells
+    if drawn is None:
+        return None
+    spreads, ratios = _names_of_bins(data, drawn)
+    size = len(spreads) * len(ratios)
+    counts = np.bincount(drawn.stratum, minlength=size)
+    sums = np.bincount(drawn.stratum, weights=drawn.drop, minlength=size)
+    means = [
+        total / n if n else None for total, n in zip(sums.tolist(), counts.tolist(), strict=True)
+    ]
+    rows = [slice(start, start + len(ratios)) for start in range(0, size, len(ratios))]
+    return Cells(
+        spreads=tuple(spreads),
+        ratios=tuple(ratios),
+        counts=tuple(tuple(counts[row].tolist()) for row in rows),
+        means=tuple(tuple(means[row]) for row in rows),
+    )
+
+
+def _names_of_bins(data: RegimeData, drawn: Measured) -> tuple[list[str], list[str]]:
+    """Return the names of the bins of STD, and of m: as far as what was drawn from them reaches."""
+    config = data.config.population
+    own = [drawn.ratio[drawn.stratum % config.cell_bins == i] for i in range(config.cell_bins)]
+    ratios = [f"m {m.min():.2f} to {m.max():.2f}" if m.size else f"m, bin {i}, empty"
+              for i, m in enumerate(own, start=1)]  # fmt: skip
+    return list(config.std_bins), ratios
 
 
 def _buckets(trained: Measured, edges: Sequence[float]) -> _Family:

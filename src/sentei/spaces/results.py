@@ -92,6 +92,7 @@ def _regime(data: RegimeData) -> schema.Regime:
         network=data.network,
         level=data.level,
         spaces=result_edfs.space_results(data),
+        cells=result_edfs.crossed(data),
         population=result_ratio.population(data),
         profile=result_ratio.profile(data),
         search=result_power.search(data),
@@ -184,6 +185,7 @@ def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
             "any number",
             _UNKNOWN,
         ),
+        "cells of STD by m": (_cells(config), "any regimes, bins and number", _UNKNOWN),
         "epochs": (f"{config.protocol.epochs}", "any number", _UNKNOWN),
         "weights": (config.protocol.weights, "kept, new", _UNKNOWN),
         "winners": (
@@ -208,6 +210,17 @@ def _latency(model: LatencyModel | None) -> dict[str, str]:
         f"{model.error:.1%} in the median, {model.largest_error:.1%} at most"
     )
     return {"latency": f"{measured}; {fitted}"}
+
+
+def _cells(config: StudyConfig) -> str:
+    population = config.population
+    levels = ", ".join(f"{t:g}" for t in population.cell_regimes)
+    if not levels:
+        return "none"
+    return (
+        f"in regime {levels}: {len(population.std_bins)} bins of STD by {population.cell_bins} of m, "
+        f"{population.per_cell} trained of each"
+    )
 
 
 def _sampler(name: str, options: Mapping[str, Any]) -> str:

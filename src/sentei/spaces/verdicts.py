@@ -20,6 +20,7 @@ from sentei.spaces.conjectures import (
     spread_matters,
     winners_have_the_ratio,
 )
+from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import CONTROLS, FRESH_BASE, STRATIFIED, RegimeData, fresh_names
 from sentei.spaces.rounds import next_round
 
@@ -61,6 +62,8 @@ def _tests(
     for data in regimes:
         setting, trained = data.setting, data.stratified
         yield data.name, "C0", partial(_spread, data)
+        if data.cells is not None:
+            yield f"{data.name}, cells", "C0", partial(_spread_in_cells, data, data.cells)
         yield data.name, "C1", partial(optimal_ratio_exists, trained, setting)
         yield data.name, "C3", partial(winners_have_the_ratio, trained, setting)
         yield data.name, "C4", partial(_refinement, data, 1)
@@ -79,6 +82,12 @@ def _spread(data: RegimeData) -> Verdict:
     if data.std_spaces:
         return spread_matters(measured, data.setting, edges=(*edges, 1.0))
     return spread_matters(measured, data.setting)
+
+
+def _spread_in_cells(data: RegimeData, drawn: Measured) -> Verdict:
+    """Judge C0 where STD and m are crossed, so that neither stands in for the other."""
+    edges = (*data.config.population.std_edges, 1.0)
+    return spread_matters(drawn, data.setting, edges=edges)
 
 
 def _refinement(data: RegimeData, number: int) -> Verdict:
