@@ -232,3 +232,42 @@ def test_a_size_that_equals_the_number_of_samples_is_not_taken_for_it(samples: i
     graph = trace(model, example(samples, 3))
 
     prune(graph, {group.name: [0] for group in graph.groups})
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "removed"),
+    [
+        # Two or four rows: each holds whole groups of the convolution, so columns go.
+        (2, [row % 8 for row in range(32)], [0]),
+        (4, [row % 8 for row in range(32)], [0]),
+        # Eight rows: two lie in each group of the convolution, and one of the two may go.
+        (8, [row // 4 for row in range(32)], [0, 3, 4, 7]),
+    ],
+)
+def test_a_shuffle_behind_a_grouped_convolution_empties_no_group(
+    groups: int, channels: list[int], removed: list[int]
+) -> None:
+    layers: list[nn.Module] = [
+        nn.Conv2d(16, 32, 1, groups=4),
+        nn.BatchNorm2d(32),
+        nn.ChannelShuffle(groups),
+        nn.Conv2d(32, 32, 3, groups=32),
+        nn.Conv2d(32, 8, 1),
+    ]
+
+    graph = trace(fill(nn.Sequential(*layers)).eval(), example(2, 16, 4, 4))
+
+    dim = graph.layouts["0.weight"].dims[0]
+    assert dim is not None
+    assert dim.tolist() == channels
+    assert graph.frozen.keys() == {"4.weight", "4.bias"}
+    prune(graph, {"0": removed})
+
+
+def test_grids_that_share_channels_are_decided_one_after_the_other() -> None:
+    layers = [nn.Conv2d(3, 32, 1), nn.ChannelShuffle(8), nn.Conv2d(32, 2, 1)]
+
+    graph = trace(fill(nn.Sequential(*layers)).eval(), example(2, 3, 4, 4))
+
+    # The shuffle reads eight rows of four and writes four rows of eight.
+    assert [g.width for g in graph.groups] == [8]

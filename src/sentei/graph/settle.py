@@ -82,26 +82,55 @@ def _is_leaf(expr: Expr, kind: str) -> TypeGuard[Leaf]:
 
 
 def _decide_grids(a: Analysis, decided: set[int], classes: Classes) -> bool:
-    """Choose an axis for every grid that has no choice; if none is forced, for all others."""
+    """Choose an axis for every grid that has no choice; if none is forced, for independent ones."""
     open_grids = [grid for grid in a.grids if id(grid) not in decided]
-    options = [(_options(grid, classes), grid) for grid in open_grids]
-    chosen = [pair for pair in options if len(pair[0]) <= 1] or options
+    options = [(_options(a, grid, classes), grid) for grid in open_grids]
+    chosen = [pair for pair in options if len(pair[0]) <= 1] or _independent(options, classes)
     for axes, grid in chosen:
         _choose(a, grid, axes[0] if axes else None)
         decided.add(id(grid))
     return bool(chosen)
 
 
-def _options(grid: Grid, classes: Classes) -> list[int]:
+def _independent(
+    options: Iterable[tuple[list[int], Grid]], classes: Classes
+) -> list[tuple[list[int], Grid]]:
+    """Return those that share no channel with one before them: what one decides binds the next."""
+    found = []
+    taken = np.zeros(len(classes.frozen), dtype=np.bool_)
+    for axes, grid in options:
+        own = classes.labels[np.concatenate([grid.cells.ravel(), *grid.axes])]
+        if not taken[own].any():
+            found.append((axes, grid))
+        taken[own] = True
+    return found
+
+
+def _options(a: Analysis, grid: Grid, classes: Classes) -> list[int]:
     """Return the axes along which a slice could go, outermost first."""
     frozen = classes.frozen[classes.labels[grid.cells]]
     result = []
     for k, atoms in enumerate(grid.axes):
         others = tuple(j for j in range(grid.cells.ndim) if j != k)
         stays = classes.frozen[classes.labels[atoms]] | frozen.any(axis=others)
-        if not stays.all():
+        if not stays.all() and not _empties_a_row(a, grid, k, classes):
             result.append(k)
     return result
+
+
+def _empties_a_row(a: Analysis, grid: Grid, axis: int, classes: Classes) -> bool:
+    """Return whether a slice along ``axis`` holds a whole row of a partition: it can never go.
+
+    Behind a convolution in four groups, a channel shuffle by four sees each group as one slice.
+    """
+    slice_of = np.full(len(classes.frozen), -1)
+    slices = np.moveaxis(classes.labels[grid.cells], axis, 0).reshape(grid.cells.shape[axis], -1)
+    slice_of[slices] = np.arange(len(slices))[:, None]
+    for partition in a.partitions:
+        owners = slice_of[classes.labels[partition.cells]]
+        if ((owners[:, 0] >= 0) & (owners == owners[:, :1]).all(axis=1)).any():
+            return True
+    return False
 
 
 def _choose(a: Analysis, grid: Grid, axis: int | None) -> None:
