@@ -1,6 +1,6 @@
 """Costs as quadratic forms in the widths: values, gradients, and what they are along a line."""
 
-# Shapes: G = groups, N = points, D = coordinates of a subspace, J = distinct affine lengths.
+# Shapes: G = groups, N = points, D = coordinates of a subspace, R = rows, J = distinct affine lengths.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,8 +37,7 @@ class Quadratic:
 
     def value(self, widths_GN: FloatArray) -> FloatArray:
         """Return the values at N points, shape [N]."""
-        ones = csr_array(np.ones((1, widths_GN.shape[0])))
-        squares_N = (ones @ (widths_GN * (self.matrix @ widths_GN)))[0]
+        squares_N = column_sums(widths_GN * (self.matrix @ widths_GN))
         return np.asarray(squares_N + (self.linear @ widths_GN)[0] + self.constant)
 
     def gradient(self, widths_GN: FloatArray) -> FloatArray:
@@ -60,6 +59,11 @@ class Quadratic:
             linear=factor * self.linear,
             constant=factor * self.constant,
         )
+
+
+def column_sums(values_RN: FloatArray) -> FloatArray:
+    """Return the sum of every column, [N]: one row after the other, however many columns there are."""
+    return np.asarray(values_RN.cumsum(axis=0)[-1])
 
 
 def affine(linear_G: FloatArray, constant: float = 0.0) -> Quadratic:
@@ -117,4 +121,4 @@ def _form(
     )
 
 
-__all__ = ["FloatArray", "Quadratic", "affine", "quadratic_forms"]
+__all__ = ["FloatArray", "Quadratic", "affine", "column_sums", "quadratic_forms"]

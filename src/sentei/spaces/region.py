@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from sentei.cost.quadratic import Quadratic
+from sentei.cost.quadratic import Quadratic, column_sums
 from sentei.spaces.stats_base import BoolArray, FloatArray
 
 
@@ -57,19 +57,20 @@ class Region:
 
     def values(self, widths_GN: FloatArray) -> FloatArray:
         """Return the left sides, [J, N]; a point is inside where none is above 0."""
-        found_BN = np.stack([form.value(widths_GN) for form in self.forms])
+        count = len(self.forms)
+        moved = (self._stacked @ widths_GN) * np.tile(widths_GN, (count, 1))
+        found_BN = self._sums @ moved + self._linear @ widths_GN + self._offsets
         return np.asarray(self.factors @ found_BN + self.constants[:, None])
 
     def violation(self, widths_GN: FloatArray) -> FloatArray:
         """Return the sum of what exceeds 0, [N]."""
-        ones = csr_array(np.ones((1, len(self.constants))))
-        return np.asarray((ones @ np.maximum(self.values(widths_GN), 0.0))[0])
+        return np.asarray(column_sums(np.maximum(self.values(widths_GN), 0.0)))
 
     def gradients(self, widths_GN: FloatArray) -> FloatArray:
         """Return the gradients of the left sides, [J, G, N]."""
-        found_BGN = np.stack([form.gradient(widths_GN) for form in self.forms])
-        flat = self.factors @ found_BGN.reshape(len(self.forms), -1)
-        return np.asarray(flat).reshape(-1, *found_BGN.shape[1:])
+        found = 2.0 * (self._stacked @ widths_GN) + self._linear.toarray().reshape(-1, 1)
+        flat = self.factors @ found.reshape(len(self.forms), -1)
+        return np.asarray(flat).reshape(-1, *widths_GN.shape)
 
     def inside(self, widths_GN: FloatArray) -> BoolArray:
         """Return whether every inequality holds, up to rounding of float64, [N]."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from sentei.cost.quadratic import column_sums
 from sentei.errors import SpaceError
 from sentei.spaces.extremes import nearest_point
 from sentei.spaces.region import Region
@@ -163,8 +164,8 @@ class _Walk:
         moves_UN = np.where(is_chosen_UN, normal_UN, 0.0)
         for thin_U1, left in self.thin:
             own_UN = np.where(is_chosen_UN, thin_U1, 0.0)
-            norm_N = np.maximum(_column_sums(own_UN**2), 1e-300)
-            along_N = _column_sums(own_UN * moves_UN) / norm_N
+            norm_N = np.maximum(column_sums(own_UN**2), 1e-300)
+            along_N = column_sums(own_UN * moves_UN) / norm_N
             moves_UN = moves_UN - (1.0 - left) * along_N * own_UN
         return moves_UN
 
@@ -186,11 +187,6 @@ class _Walk:
         at_N = ends_KN[piece_N, columns] + wanted_N - before_N
         at_N = np.where(sums_KN[-1] > 0, at_N, 0.0)
         return np.clip(shares_UN + at_N * moves_UN, 0.0, 1.0)
-
-
-def _column_sums(values_UN: FloatArray) -> FloatArray:
-    # One row after another: the sum of a column does not depend on how many there are.
-    return np.asarray(values_UN.cumsum(axis=0)[-1])
 
 
 def _box(shares_UN: FloatArray, moves_UN: FloatArray) -> tuple[FloatArray, FloatArray]:
