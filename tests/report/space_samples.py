@@ -203,6 +203,8 @@ def found() -> Found:
         ratio=0.9,
         accuracy=0.91,
         latency_ms=1.25,
+        speedup=1.6,
+        speedup_interval=(1.5, 1.75),
         device="cpu, 1 thread",
     )
 

@@ -210,10 +210,10 @@ def test_quoted_numbers_carry_a_dagger_and_own_ones_do_not() -> None:
 def test_found_architecture_shows_costs_and_widths() -> None:
     page = page_of(analysis())
 
-    assert page.rows("T4. Found architectures") == [
+    assert page.rows("T4. Found architectures and their rivals") == [
         [
             *("best of 100", "resnet20 at 50 %", "20.2 M", "150 k", "0.900", "91.00 %", "1.25 ms"),
-            "cpu, 1 thread",
+            *("1.60", "1.50 to 1.75", "cpu, 1 thread"),
         ]
     ]
     assert page.rows("Width of each group of best of 100") == [

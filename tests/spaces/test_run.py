@@ -22,12 +22,12 @@ from scipy.stats import kendalltau
 
 from sentei import engine
 from sentei.cli import main
-from sentei.errors import CheckpointError, ConfigError, PruningError, SpaceError
+from sentei.errors import CheckpointError, ConfigError, DeviceError, PruningError, SpaceError
 from sentei.graph import trace
 from sentei.methods.base_network import load_splits
 from sentei.models import load_model
 from sentei.report.space_schema import Analysis
-from sentei.spaces import StudyConfig, read_config, run_study, study_status
+from sentei.spaces import StudyConfig, contest_latency, read_config, run_study, study_status
 from sentei.spaces.config import study_from_mapping
 from sentei.spaces.extrapolate import extrapolate
 from sentei.spaces.joint import report_studies, unlike
@@ -214,6 +214,66 @@ def test_the_search_ends_with_full_trainings_of_finalists_and_rivals(
     assert {row["replicate"] for row in full} == {0, 1, 2}
     assert {c.method for c in analysis.contenders} == {row["space"] for row in full}
     assert "C5" in {verdict.conjecture for verdict in analysis.verdicts}
+
+
+def test_the_found_architecture_and_its_rivals_are_timed_once(
+    finished: tuple[Path, Analysis],
+) -> None:
+    directory, analysis = finished
+    times = json.loads((directory / "latency-found-0.5.json").read_text())
+
+    assert [f.name.removeprefix("found by ") for f in analysis.found] == [*times["times_ms"]]
+    assert {"uniform L1", "global L1", "default"} < times["times_ms"].keys()
+    accuracies = {c.method: c.accuracy for c in analysis.contenders}
+    for found in analysis.found:
+        method = found.name.removeprefix("found by ")
+        assert found.accuracy == accuracies[method]
+        assert found.latency_ms == times["times_ms"][method]
+        assert found.speedup is not None
+        assert found.speedup_interval is not None
+        low, high = found.speedup_interval
+        assert low <= found.speedup <= high
+        assert found.device.endswith("1 threads, batch of 1")
+    # All ratios are to one dense network.
+    dense_ms = [(f.speedup or 0.0) * (f.latency_ms or 0.0) for f in analysis.found]
+    assert dense_ms == pytest.approx([dense_ms[0]] * len(dense_ms))
+
+
+def test_a_runtime_that_is_not_there_ends_no_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DeviceError("runtime 'eager' is on strike; hire another")
+
+    monkeypatch.setattr(contest_latency, "time_networks", refuse)
+    scene = SimpleNamespace(
+        config=quick(), dense={"a": 2}, graph=SimpleNamespace(widths=np.array([2]))
+    )
+    rows = {"uniform L1": [{"subnet": "x", "widths": {"a": 1}}]}
+
+    found = contest_latency.contest_times(scene, tmp_path, 0.5, rows)  # type: ignore[arg-type]
+
+    assert found.times_ms == {}
+    assert found.where == "not timed: runtime 'eager' is on strike; hire another"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_latencies_of_other_subnetworks_or_torn_ones_are_not_taken(
+    tmp_path: Path, finished: tuple[Path, Analysis]
+) -> None:
+    directory, _ = finished
+    path = tmp_path / "latency-found-0.5.json"
+    text = (directory / "latency-found-0.5.json").read_text()
+    subnets = json.loads(text)["subnets"]
+    contest = {name: [{"subnet": subnet}] for name, subnet in subnets.items()}
+    path.write_text(text)
+
+    assert contest_latency.read_contest_times(tmp_path, 0.5, contest) is not None
+    other = {**contest, "default": [{"subnet": "another"}]}
+    assert contest_latency.read_contest_times(tmp_path, 0.5, other) is None
+    path.write_text(text[:50])
+    with pytest.raises(CheckpointError, match=r"holds no latencies .*delete it, they are measured"):
+        contest_latency.read_contest_times(tmp_path, 0.5, contest)
 
 
 def test_the_found_architecture_is_saved_and_as_accurate_as_its_row(

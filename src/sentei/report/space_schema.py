@@ -9,7 +9,7 @@ did not do stays ``None`` or empty: its figure is left out with a sentence why.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sentei.report.space_checks import check_lengths, check_word
+from sentei.report.space_checks import Span, check_lengths, check_word
 from sentei.report.space_evidence import BestOf, Condition, Noise, Payoff, Proxy, Search, Verdict
 from sentei.report.space_population import (
     Cells,
@@ -135,7 +135,7 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The architecture that a search ended with.
+    """The architecture that a search ended with, or one that it was compared with.
 
     Args:
         name: Of the architecture.
@@ -147,8 +147,10 @@ class Found:
         params: Parameters.
         ratio: m.
         accuracy: On the test images, in [0, 1], or None.
-        latency_ms: Of one sample, or None.
-        device: Where the latency was measured.
+        latency_ms: Of one run, or None.
+        speedup: Times that it is faster than the dense network, or None.
+        speedup_interval: 95 % interval of that.
+        device: Where the latency was measured, or why it was not.
     """
 
     name: str
@@ -161,6 +163,8 @@ class Found:
     ratio: float
     accuracy: float | None = None
     latency_ms: float | None = None
+    speedup: float | None = None
+    speedup_interval: Span | None = None
     device: str = ""
 
     def __post_init__(self) -> None:
@@ -185,7 +189,7 @@ class Analysis:
         verdicts: Of the conjectures.
         proxies: Cheap measures beside full ones.
         contenders: The comparison at equal MACs.
-        found: Architectures that were found.
+        found: Architectures that were found, each before those that it was compared with.
         missing: Figure or table ("F6", "T3") to the reason why it is not there.
         provenance: What a number needs to be a result: command, code, data, digests, hardware.
     """

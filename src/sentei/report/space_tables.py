@@ -189,7 +189,10 @@ def _contender_row(contender: Contender) -> list[Cell]:
 
 def found_table(found: Sequence[Found]) -> ET.Element:
     """Return T4 without the widths."""
-    headers = ["Architecture", "Regime", "MACs", "Parameters", "m", "Accuracy", "Latency", "On"]
+    headers = [
+        *("Architecture", "Regime", "MACs", "Parameters", "m", "Accuracy", "Latency", "Speed-up"),
+        *("Interval", "On"),
+    ]
     rows: list[list[Cell]] = [
         [
             *(f.name, f.regime),
@@ -197,8 +200,10 @@ def found_table(found: Sequence[Found]) -> ET.Element:
             number(f.ratio, formats.significant),
             number(f.accuracy, formats.percent),
             number(f.latency_ms, formats.milliseconds),
+            number(f.speedup, formats.significant),
+            _interval(f.speedup_interval),
             f.device,
         ]
         for f in found
     ]
-    return table("T4. Found architectures", headers, rows)
+    return table("T4. Found architectures and their rivals", headers, rows)

@@ -12,6 +12,8 @@ from sentei.records import utc_now
 from sentei.report import space_schema as schema
 from sentei.report.space_page import write_space_report
 from sentei.spaces.conjectures import Site
+from sentei.spaces.contest_latency import ContestTimes, read_contest_times
+from sentei.spaces.explore import contest
 from sentei.spaces.results import analyse, regimes_of
 from sentei.spaces.scene import Scene
 from sentei.spaces.study import PAGE_NAME, ROWS_NAME, read_config
@@ -29,6 +31,7 @@ class _Study:
     scene: Scene = field(repr=False)
     rows: list[Row] = field(repr=False)
     dense: dict[str, Any] = field(repr=False)
+    times: dict[float, ContestTimes] = field(repr=False)
 
     @property
     def epochs(self) -> int:
@@ -74,11 +77,17 @@ def _read(directory: Path) -> _Study:
             f"{directory} has no report yet ({error}); write it first: sentei space report {directory}"
         ) from error
     assert dense is not None  # it was made before there were rows
+    scene = Scene.of(config, directory)
+    times = {
+        data.level: read_contest_times(directory, data.level, contest(data))
+        for data in regimes_of(scene, rows)
+    }
     return _Study(
         name=directory.resolve().name,
-        scene=Scene.of(config, directory),
+        scene=scene,
         rows=rows,
         dense=dense,
+        times={level: found for level, found in times.items() if found is not None},
     )
 
 
@@ -87,7 +96,7 @@ def _joined(studies: Sequence[_Study]) -> schema.Analysis:
     repeated = {name for name in networks if networks.count(name) > 1}
     found = [
         _named(
-            analyse(study.scene, study.rows, study.dense),
+            analyse(study.scene, study.rows, study.dense, times=study.times),
             f"{study.name}: " if study.scene.network in repeated else "",
         )
         for study in studies

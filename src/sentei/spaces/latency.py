@@ -19,7 +19,7 @@ from sentei.cost.operators import multiply_adds_of
 from sentei.cost.quadratic import Quadratic, affine, quadratic_forms
 from sentei.cost.terms import Term, terms_of
 from sentei.criteria import score
-from sentei.deploy import TimerOptions, compare_latency
+from sentei.deploy import Comparison, TimerOptions, compare_latency
 from sentei.errors import CheckpointError, ConfigError
 from sentei.graph import Graph
 from sentei.methods.base_network import check_counts
@@ -34,7 +34,7 @@ _LEAST = 12
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyConfig:
-    """How latency is measured, for slabs of it.
+    """How latency is measured: for slabs of it, and of what a search found beside its rivals.
 
     Args:
         recipes: Random recipes that are timed, beside the dense network; 0, or at least 12.
@@ -179,6 +179,24 @@ def fit_latency(config: LatencyConfig, graph: Graph, choices: Sequence[IntArray]
 
 def _timed(config: LatencyConfig, graph: Graph, widths_NG: IntArray) -> tuple[FloatArray, str]:
     """Return the median milliseconds of recipes, [N], and where they were measured."""
+    names = [str(number) for number in range(len(widths_NG))]
+    found = time_networks(config, graph, dict(zip(names, widths_NG, strict=True)))
+    return np.array([found.latencies[name].median_ms for name in names]), described(found)
+
+
+def time_networks(
+    config: LatencyConfig, graph: Graph, widths: Mapping[str, IntArray]
+) -> Comparison:
+    """Time networks of some widths in turns; changes nothing.
+
+    Args:
+        config: How; its number of recipes does not count here.
+        graph: Of the dense network.
+        widths: Name -> widths of all groups, [G], two or more; the first is the baseline.
+
+    Raises:
+        PruningError: The runtime is not there or refuses a network.
+    """
     scores = score(graph, "l1")
 
     def network(widths_G: IntArray) -> nn.Module:
@@ -186,8 +204,8 @@ def _timed(config: LatencyConfig, graph: Graph, widths_NG: IntArray) -> tuple[Fl
         use_fast_format(small)
         return small
 
-    found = compare_latency(
-        {str(number): network(widths_G) for number, widths_G in enumerate(widths_NG)},
+    return compare_latency(
+        {name: network(widths_G) for name, widths_G in widths.items()},
         graph.inputs,
         runtime=config.runtime,
         options=TimerOptions(
@@ -197,10 +215,13 @@ def _timed(config: LatencyConfig, graph: Graph, widths_NG: IntArray) -> tuple[Fl
             min_runs=config.runs,
             max_seconds=60.0,
         ),
-    ).latencies
-    first = found["0"]
-    times_N = np.array([found[str(number)].median_ms for number in range(len(widths_NG))])
-    return times_N, f"{first.device_name}, {first.library_version}, {first.threads} threads"
+    )
+
+
+def described(found: Comparison) -> str:
+    """Return where latencies were measured: device, library, threads."""
+    first = next(iter(found.latencies.values()))
+    return f"{first.device_name}, {first.library_version}, {first.threads} threads"
 
 
 def _fit(values_FN: FloatArray, times_N: FloatArray) -> FloatArray:

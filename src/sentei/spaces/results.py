@@ -9,7 +9,8 @@ from sentei.records import machine_facts, utc_now
 from sentei.report import space_schema as schema
 from sentei.spaces import result_edfs, result_power, result_proxies, result_ratio
 from sentei.spaces.config import StudyConfig
-from sentei.spaces.explore import contest
+from sentei.spaces.contest_latency import ContestTimes
+from sentei.spaces.explore import SEARCHED, contest
 from sentei.spaces.latency import LatencyModel
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.scene import Scene
@@ -39,7 +40,12 @@ def regimes_of(scene: Scene, rows: Sequence[Row]) -> list[RegimeData]:
 
 
 def analyse(
-    scene: Scene, rows: Sequence[Row], dense: Mapping[str, Any], *, failed: int = 0
+    scene: Scene,
+    rows: Sequence[Row],
+    dense: Mapping[str, Any],
+    *,
+    times: Mapping[float, ContestTimes] | None = None,
+    failed: int = 0,
 ) -> schema.Analysis:
     """Return the analysis of a study, also of one that is not finished.
 
@@ -47,8 +53,10 @@ def analyse(
         scene: The network.
         rows: All rows there are, each once.
         dense: What is known of the dense network.
+        times: Regime -> latencies of what was found there and its rivals, where they were measured.
         failed: Number of jobs that failed.
     """
+    times = times or {}
     lost = f" {failed} jobs failed: sentei space status says why." if failed else ""
     regimes = regimes_of(scene, rows)
     contests = {data.level: contest(data) for data in regimes}
@@ -74,7 +82,9 @@ def analyse(
             for name, own in found.items()
         ),
         found=tuple(
-            _found(scene, data, contests[data.level]) for data in regimes if contests[data.level]
+            _found(scene, data, name, own, times.get(data.level))
+            for data in regimes
+            for name, own in contests[data.level].items()
         ),
         missing=unjudged,
         provenance={**provenance(scene.config, dense), **_latency(scene.latency)},
@@ -124,11 +134,13 @@ def _contender(
     )
 
 
-def _found(scene: Scene, data: RegimeData, found: Mapping[str, Sequence[Row]]) -> schema.Found:
-    name, rows = next(iter(found.items()))
+def _found(
+    scene: Scene, data: RegimeData, name: str, rows: Sequence[Row], times: ContestTimes | None
+) -> schema.Found:
     first = rows[0]
+    speedup = None if times is None else times.speedups.get(name)
     return schema.Found(
-        name=f"found by {name}",
+        name=f"found by {name}" if name in SEARCHED else name,
         regime=data.name,
         groups=tuple(scene.dense),
         widths_before=tuple(scene.dense.values()),
@@ -137,6 +149,10 @@ def _found(scene: Scene, data: RegimeData, found: Mapping[str, Sequence[Row]]) -
         params=first["num_parameters"],
         ratio=first["ratio"],
         accuracy=sum(row["test_accuracy"] for row in rows) / len(rows),
+        latency_ms=None if times is None else times.times_ms.get(name),
+        speedup=None if speedup is None else speedup[0],
+        speedup_interval=None if speedup is None else speedup[1:],
+        device="" if times is None else times.where,
     )
 
 

@@ -11,7 +11,8 @@ from sentei.records import atomic_write_text
 from sentei.report.space_page import write_space_report
 from sentei.report.space_schema import Analysis
 from sentei.spaces.config import StudyConfig
-from sentei.spaces.explore import search
+from sentei.spaces.contest_latency import contest_times
+from sentei.spaces.explore import contest, search
 from sentei.spaces.keep import keep_found
 from sentei.spaces.populate import first_wishes
 from sentei.spaces.result_proxies import may_screen
@@ -39,7 +40,8 @@ def run_study(  # noqa: PLR0913 - jobs and trainings of the driver have listener
 
     ``directory`` then holds ``study.json``, ``base/`` (the network), ``populations/`` (frozen before
     anything is evaluated), the store, ``rows.json``, ``report.html`` and ``analysis.json``, and
-    ``found-REGIME/``, the subnetwork that a search found, as an ordinary saved network.
+    ``found-REGIME/``, the subnetwork that a search found, as an ordinary saved network, with
+    ``latency-found-REGIME.json``, how fast it and its rivals are.
 
     Args:
         config: What is studied.
@@ -95,9 +97,13 @@ def _publish(session: Session, rows: Sequence[Row]) -> Analysis:
     unique = list({json.dumps(_identity(row), sort_keys=True): row for row in rows}.values())
     directory = session.directory
     atomic_write_text(directory / ROWS_NAME, json.dumps(unique) + "\n")
+    times = {}
     for data in regimes_of(session.scene, unique):
         keep_found(session, data)
-    analysis = analyse(session.scene, unique, session.dense, failed=len(session.store.failures()))
+        if found := contest(data):
+            times[data.level] = contest_times(session.scene, directory, data.level, found)
+    failed = len(session.store.failures())
+    analysis = analyse(session.scene, unique, session.dense, times=times, failed=failed)
     write_space_report(directory / PAGE_NAME, analysis)
     return analysis
 
