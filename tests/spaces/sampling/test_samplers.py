@@ -14,16 +14,18 @@ from torch import nn
 from sentei.cost import CostModel
 from sentei.errors import SpaceError, UnknownNameError
 from sentei.graph import trace
+from sentei.seeding import derive_seed
 from sentei.spaces.sampling import SAMPLERS
 from sentei.spaces.sampling.exact import Exact
 from sentei.spaces.sampling.hit_and_run import HitAndRun
+from sentei.spaces.sampling.milp import Milp
 from sentei.spaces.sampling.shares import Shares
 from sentei.spaces.space import Slab, SpaceConfig, regime
 from sentei.spaces.terrain import Terrain
 from tests.support.nets import PlainNet
 from tests.support.terrains import basic_resnet, terrain_of
 
-AIMING = ("bisection", "hit-and-run", "projection", "shares")
+AIMING = ("bisection", "hit-and-run", "milp", "projection", "shares")
 RATIO = Slab(quantity="ratio", low=1.2, high=1.4)
 SPREAD = Slab(quantity="std", low=0.1, high=0.15)
 
@@ -172,7 +174,7 @@ def test_a_tight_regime_is_met_by_repair(name: str) -> None:
     assert np.abs(terrain.quantities(widths_NG)["macs"] - 0.5).max() <= 5e-4
 
 
-@pytest.mark.parametrize("name", ["hit-and-run", "projection"])
+@pytest.mark.parametrize("name", ["hit-and-run", "milp", "projection"])
 def test_slabs_hold_together(name: str) -> None:
     terrain = basic_resnet("resnet20")
 
@@ -222,6 +224,72 @@ def test_walks_inside_several_slabs_do_not_depend_on_who_draws_them() -> None:
 
     alone = [HitAndRun().sample(terrain, slabs, num=1, seed=3, first=i) for i in range(3)]
     np.testing.assert_array_equal(whole_NG, np.concatenate(alone))
+
+
+# Whole numbers ---------------------------------------------------------------------------------
+
+
+class Branches(nn.Module):
+    """Three convolutions of one input, concatenated: what their channels cost is a plain sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = {9: 1, 11: 3, 7: 5}
+        self.branches = nn.ModuleList(
+            nn.Conv2d(3, width, kernel, padding=kernel // 2) for width, kernel in sizes.items()
+        )
+        self.out = nn.Conv2d(27, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.cat([branch(x) for branch in self.branches], dim=1))
+
+
+def test_programs_find_the_nearest_of_all_where_costs_add_up() -> None:
+    terrain, slabs = small_terrain(Branches()), [regime(0.5, delta=0.02)]
+    known_NG = every_recipe(terrain, slabs)
+
+    found_NG = Milp(gap=0.0).sample(terrain, slabs, num=25, seed=3)
+
+    assert len(known_NG) > 20
+    assert terrain.graph.widths.tolist() == [9, 11, 7]
+    for number, found_G in enumerate(found_NG):
+        share_G = np.random.default_rng(derive_seed(3, "small", str(number))).random(3)
+        target_G = 0.5 + share_G * np.array([9, 11, 7])
+        far_N, far = (
+            (np.abs(widths - target_G) / np.array([8, 10, 6])).sum(axis=-1)
+            for widths in (known_NG, found_G)
+        )
+        assert far == pytest.approx(far_N.min())
+
+
+def test_programs_reach_equalities_of_wide_steps() -> None:
+    """Widths in steps of 4 that multiply, and exactly so many parameters and multiply-adds."""
+    whole = small_terrain(PlainNet(first=40, second=48), round_to=4)
+    dense = whole.costs.costs(whole.graph.widths)
+    wanted = whole.costs.costs(np.array([[20, 28]]))
+    slabs = [
+        Slab(quantity=quantity, low=share, high=share)
+        for quantity, name in (("macs", "macs"), ("params", "num_parameters"))
+        for share in [float(wanted[name][0] / dense[name])]
+    ]
+    known_NG = every_recipe(whole, slabs)
+
+    found_NG = Milp().sample(whole, slabs, num=5, seed=0)
+
+    assert {tuple(row) for row in found_NG.tolist()} <= {tuple(row) for row in known_NG.tolist()}
+    assert found_NG.tolist() == [[20, 28]] * 5
+
+
+def test_programs_reach_a_number_of_macs_to_the_unit() -> None:
+    terrain = basic_resnet("resnet20")
+    some = HitAndRun().sample(terrain, [regime(0.5)], num=1, seed=0)
+    macs = terrain.costs.macs(some)[0]
+    share = float(macs / terrain.costs.macs(terrain.graph.widths))
+
+    found_NG = Milp().sample(terrain, [Slab(quantity="macs", low=share, high=share)], num=5, seed=0)
+
+    assert terrain.costs.macs(found_NG).tolist() == [macs] * 5
+    assert len(np.unique(found_NG, axis=0)) == 5
 
 
 # Uniformity ------------------------------------------------------------------------------------
@@ -392,6 +460,7 @@ def test_only_macs_are_counted_and_in_enough_cells() -> None:
         ("rejection", {"largest": 1.5}, "largest=1.5; expected a pruning ratio"),
         ("hit-and-run", {"thin": 0}, "thin=0; expected at least 1"),
         ("exact", {"most_cells": 5}, "most_cells=5; expected at least 100"),
+        ("milp", {"gap": -0.1}, "gap=-0.1; expected a share of the distance"),
         ("projection", {"attempts": 0}, "attempts=0; expected at least 1"),
     ],
 )
