@@ -385,6 +385,29 @@ def test_a_study_of_before_an_option_came_goes_on(tmp_path: Path) -> None:
         run_study(quick(regime_by="params"), tmp_path, executor=SERIAL, until="sample")
 
 
+def identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a row is of."""
+    names = ("subnet", "space", "epochs", "replicate", "ranking", "weights", "supernet")
+    return tuple(row[name] for name in names)
+
+
+def test_controls_may_come_later_and_run_nothing_again(tmp_path: Path) -> None:
+    run_study(quick(search={"regimes": []}, supernet={}), tmp_path, executor=SERIAL)
+    before = {identity(row): row for row in rows_in(tmp_path)}
+    population = {**dataclasses.asdict(quick().population), "controls": 2}
+
+    config = quick(search={"regimes": []}, supernet={}, population=population)
+    run_study(config, tmp_path, executor=SERIAL)
+
+    after = {identity(row): row for row in rows_in(tmp_path)}
+    new = [row for key, row in after.items() if key not in before]
+    assert {key: after[key] for key in before} == before
+    assert sorted((row["ranking"], row["weights"]) for row in new) == [
+        ("criterion", "new"), ("criterion", "new"), ("random", "kept"), ("random", "kept"),
+    ]  # fmt: skip
+    assert read_config(tmp_path).population.controls == 2
+
+
 def test_regimes_may_be_shares_of_the_parameters(tmp_path: Path) -> None:
     config = quick(
         regime_by="params",

@@ -23,6 +23,8 @@ ROWS_NAME = "rows.json"
 PAGE_NAME = "report.html"
 _FREE = ("regimes", "thresholds", "resampling", "search", "supernet", "fidelity")
 """Fields that say what is asked of the results; the others decide what every job finds."""
+_FREE_OF_POPULATION = ("controls",)
+"""Those that only add jobs: more of the subnetworks that are there are trained again."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,6 +125,7 @@ def _as_stored(settings: Mapping[str, Any], directory: Path) -> Mapping[str, Any
         return settings  # there is none yet, or opening it says what is wrong
     filled = study_from_mapping(stored, origin=str(directory)).as_json()
     now, filled = plain_mapping(settings, "settings"), plain_mapping(filled, "settings")
+    now["population"] |= {name: filled["population"][name] for name in _FREE_OF_POPULATION}
     return in_terms_of(now, stored, filled)
 
 
