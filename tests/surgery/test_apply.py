@@ -523,7 +523,7 @@ def test_plan_for_another_class_is_refused() -> None:
     case = nets.case("plain")
 
     with pytest.raises(
-        PlanError, match=r"conv1.weight: .* the model has no such tensor; trace this"
+        PlanError, match=r"conv2.weight: .* the model has no such tensor; trace this"
     ):
         apply(plain_plan(case), nn.Linear(3, 3))
 

@@ -26,7 +26,7 @@ from sentei.errors import BudgetError, PruningError, check_type
 from sentei.graph import Graph
 from sentei.graph.groups import lowest
 from sentei.index.atoms import BoolArray, IntArray
-from sentei.surgery import Plan, plan_keep
+from sentei.surgery import Plan
 
 _POINTS = 64  # points of the path costed at once
 _STARTS = 32  # points of the path from which a closer allocation is looked for
@@ -148,7 +148,7 @@ def plan_widths(graph: Graph, scores: Scores, widths: IntArray) -> Plan:
     for group, own, width in zip(graph.groups, values, widths.tolist(), strict=True):
         gone = (group.width - width) // group.num_rows
         keep[group.first + lowest(group, own, gone)] = False
-    return plan_keep(graph, keep)
+    return Plan.of_checked(graph, keep)
 
 
 def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
@@ -206,13 +206,13 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
 
 def _fitting(graph: Graph, scores: Scores) -> list[FloatArray]:
     """Return the scores in the order of the groups, checked."""
-    values = [
-        np.asarray(scores.by_group.get(g.name, np.empty(0)), dtype=np.float64) for g in graph.groups
-    ]
+    values = [np.asarray(scores.by_group.get(g.name, ()), dtype=np.float64) for g in graph.groups]
+    fit = all(own.shape == (g.width,) for g, own in zip(graph.groups, values, strict=True))
     # One look at all of them: most are finite, and a call a group would take longer.
-    fit = bool(np.isfinite(np.concatenate([np.empty(0), *(v.ravel() for v in values)])).all())
+    if fit and np.isfinite(np.concatenate([np.empty(0), *values])).all():
+        return values
     for group, own in zip(graph.groups, values, strict=True):
-        if own.shape != (group.width,) or not (fit or np.isfinite(own).all()):
+        if own.shape != (group.width,) or not np.isfinite(own).all():
             raise PruningError(
                 f"group {group.name}: scores have shape {list(own.shape)}; expected "
                 f"{group.width} finite numbers; score the graph you plan for"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,12 @@ class Group:
         """Number of rows that must keep equally many channels; 1 if there is no such rule."""
         return 1 if self.rows is None else int(self.rows.max()) + 1
 
+    @cached_property
+    def by_row(self) -> IntArray:
+        """Channels of every row, ascending, shape [rows, width / rows]."""
+        rows = np.zeros(self.width, dtype=np.int64) if self.rows is None else self.rows
+        return np.argsort(rows, kind="stable").reshape(self.num_rows, -1)
+
     @property
     def smallest(self) -> int:
         """Smallest width a removal may leave: one channel a row."""
@@ -236,7 +243,7 @@ class Graph:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """Where a model keeps the tensors of ``layouts``."""
+        """Where a model keeps the tensors of ``layouts``, the largest first."""
         homes = (
             Home(
                 name=name,
@@ -248,7 +255,8 @@ class Graph:
             for first, layout in self.layouts.items()
             for name in layout.names
         )
-        return Skeleton.of(homes, (path for path, _, _ in self.attributes))
+        by_size = sorted(homes, key=lambda home: prod(home.shape), reverse=True)
+        return Skeleton.of(by_size, (path for path, _, _ in self.attributes))
 
     @cached_property
     def num_rows(self) -> IntArray:
@@ -348,7 +356,8 @@ def lowest_first(group: Group, scores: npt.NDArray[np.float64]) -> IntArray:
     """
     if group.rows is None:
         return np.argsort(scores, kind="stable")[None]
-    return np.lexsort((scores, group.rows)).reshape(group.num_rows, -1)
+    order = np.argsort(scores[group.by_row], axis=1, kind="stable")
+    return np.take_along_axis(group.by_row, order, axis=1)
 
 
 def lowest(group: Group, scores: npt.NDArray[np.float64], count: int) -> IntArray:

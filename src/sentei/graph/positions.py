@@ -68,9 +68,8 @@ class Positions:
         Args:
             keep: Which channels stay, shape [channels], True = keep.
         """
-        stay = np.append(keep, True)[self.channels]
-        totals = np.append(0, np.cumsum(stay))[np.cumsum(self.lengths)]
-        counts = np.diff(totals, prepend=0)
+        stay = np.flatnonzero(np.append(keep, True)[self.channels])
+        counts = np.diff(np.searchsorted(stay, np.cumsum(self.lengths)), prepend=0)
         whole = counts == self.lengths
         pieces = torch.from_numpy(self.places[stay]).split(counts.tolist())
         return [None if w else piece for w, piece in zip(whole.tolist(), pieces, strict=True)]

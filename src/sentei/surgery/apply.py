@@ -69,7 +69,7 @@ def apply(
 
 
 def _fit(plan: Plan, modules: _Modules) -> _Fitted:
-    """Return every tensor that channels own a part of, with its first name in the traced model.
+    """Return every tensor that channels own a part of, with its first name; the largest first.
 
     Raises:
         PlanError: The tensors do not have the shapes, or the sharing, of the traced model.
@@ -124,13 +124,13 @@ def _attribute(module: nn.Module | None, key: str, item: int) -> Any:  # noqa: A
 def _shrink(fitted: _Fitted, slicer: Slicer) -> None:
     """Cut every tensor down in place.
 
-    The largest first, each leaving its room to the next: memory that suffices for the first
+    The largest come first, each leaving its room to the next: memory that suffices for the first
     suffices for all, and where it does not nothing has changed yet.
     """
     grads = {
         id(t): slicer.cut(t.grad, name) for t, name in fitted if t.is_leaf and t.grad is not None
     }
-    for tensor, name in sorted(fitted, key=_numel, reverse=True):
+    for tensor, name in fitted:
         new = slicer.cut(tensor, name)
         if new is not tensor:
             new = _in_format_of(tensor, new)
@@ -139,10 +139,6 @@ def _shrink(fitted: _Fitted, slicer: Slicer) -> None:
             tensor.data = new
             if id(tensor) in grads:
                 tensor.grad = grads[id(tensor)]
-
-
-def _numel(fitted: tuple[Tensor, str]) -> int:
-    return fitted[0].numel()
 
 
 def _in_format_of(old: Tensor, new: Tensor) -> Tensor:

@@ -37,6 +37,22 @@ class Plan:
         gone = [len(self.removed.get(g.name, ())) for g in self.graph.groups]
         return self.graph.widths - np.array(gone, dtype=np.int64)
 
+    @classmethod
+    def of_checked(cls, graph: Graph, keep: BoolArray) -> "Plan":
+        """Return the plan of a mask that the groups can bear, which the plan holds from then on."""
+        gone = np.flatnonzero(~keep)
+        # Counted within each group: one list of all is cut up, instead of an array a group.
+        widths = graph.widths
+        firsts = np.cumsum(widths) - widths
+        ends = np.searchsorted(gone, firsts + widths)
+        counts = np.diff(ends, prepend=0)
+        within = (gone - np.repeat(firsts, counts)).tolist()
+        bounds = zip(graph.groups, (ends - counts).tolist(), ends.tolist(), strict=True)
+        removed = {g.name: tuple(within[start:end]) for g, start, end in bounds if start < end}
+        plan = cls(graph=graph, removed=removed)
+        vars(plan)["keep"] = keep  # what the cached property would work out again
+        return plan
+
     def to_json(self) -> str:
         """Return the plan as one JSON document."""
         document = {
@@ -106,14 +122,4 @@ def plan_keep(graph: Graph, keep: BoolArray) -> Plan:
     """
     keep = np.array(keep, dtype=np.bool_)
     graph.check(keep)
-    gone = np.flatnonzero(~keep)
-    # Counted within each group: one list of all is cut up, instead of an array a group.
-    ends = np.cumsum(graph.widths)
-    firsts, ends = ends - graph.widths, np.searchsorted(gone, ends)
-    counts = np.diff(ends, prepend=0)
-    within = (gone - np.repeat(firsts, counts)).tolist()
-    bounds = zip(graph.groups, (ends - counts).tolist(), ends.tolist(), strict=True)
-    removed = {g.name: tuple(within[start:end]) for g, start, end in bounds if start < end}
-    plan = Plan(graph=graph, removed=removed)
-    vars(plan)["keep"] = keep
-    return plan
+    return Plan.of_checked(graph, keep)

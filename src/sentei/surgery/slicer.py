@@ -9,7 +9,8 @@ from sentei.graph.positions import Place
 from sentei.index.atoms import IntArray
 from sentei.surgery.plan import Plan
 
-_PIECE = 1 << 18  # elements that are copied at once where two dimensions are cut
+_LARGE = 1 << 20  # elements from which a tensor is cut by pieces along two dimensions
+_PIECE = 1 << 18  # elements of one piece
 
 
 class Slicer:
@@ -41,7 +42,10 @@ class Slicer:
         layout = self._layouts[name]
         kept = self._kept.get(tensor.device) or self._move(tensor.device)
         numbers = self._dims[name]
-        if len(numbers) == 2 and numbers[0][0] == 0 and tensor.numel() > _PIECE:
+        if layout.inner is not None:
+            tensor = self._cut_inner(tensor, layout)
+            numbers = tuple(own for own in numbers if own[0] > 1)
+        if len(numbers) == 2 and numbers[0][0] == 0 and tensor.numel() > _LARGE:
             rows, other = (kept[number] for _, number in numbers)
             if rows is not None and other is not None:
                 tensor = _select_by_pieces(tensor, rows, (numbers[1][0], other))
@@ -50,8 +54,6 @@ class Slicer:
             index = kept[number]
             if index is not None:
                 tensor = tensor.index_select(dim, index)
-        if layout.inner is not None:
-            tensor = self._cut_inner(tensor, layout)
         return tensor if layout.pick is None else self._renumbered(tensor, layout.pick.source)
 
     def _move(self, device: torch.device) -> list[Tensor | None]:
@@ -69,19 +71,23 @@ class Slicer:
         return numbers[indices.long()]
 
     def _cut_inner(self, tensor: Tensor, layout: Layout) -> Tensor:
-        """Cut dimension 1 of the weight of a grouped convolution, where every row may differ.
+        """Cut dimensions 0 and 1 of the weight of a grouped convolution.
 
-        The rows that go are already gone: they may keep another number of columns.
+        Other columns may stay in every row, equally many in each that stays.
         """
         assert layout.inner is not None
         stay = self._keep[layout.inner]
+        num_rows = len(stay)
         if layout.dims[0] is not None:
-            stay = stay[self._keep[layout.dims[0]]]
-        if stay.all():
+            rows = self._keep[layout.dims[0]]
+            stay &= rows[:, None]
+            num_rows = int(rows.sum())
+        flat = np.flatnonzero(stay)
+        if len(flat) == stay.size:
             return tensor
-        columns = np.nonzero(stay)[1].reshape(len(stay), -1)
-        rows = torch.arange(len(stay), device=tensor.device)[:, None]
-        return tensor[rows, torch.from_numpy(columns).to(tensor.device)]
+        index = torch.from_numpy(flat).to(tensor.device)
+        new = tensor.flatten(0, 1).index_select(0, index)
+        return new.view(num_rows, -1, *tensor.shape[2:])
 
 
 def _select_by_pieces(tensor: Tensor, rows: Tensor, other: tuple[int, Tensor]) -> Tensor:
