@@ -4,14 +4,18 @@ import importlib.util
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sentei import engine
-from sentei.spaces import run_study, study_status
+from sentei.spaces import read_config, run_study, study_status
 from tests.engine.test_ray import connected_cluster, leaky
+from tests.engine.test_study import wait_for_end, workers_of
 from tests.spaces.test_run import SERIAL, quick, rows_in
 
 pytestmark = [
@@ -45,6 +49,47 @@ def test_ray_gives_the_rows_of_one_worker_bit_for_bit_though_a_worker_is_killed(
     )
 
     assert len(killed) == 1
+    assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "serial")
+
+
+DRIVER = """
+import sys
+from sentei import engine
+from sentei.spaces import read_config, run_study
+
+if __name__ == "__main__":
+    run_study(read_config(sys.argv[1]), sys.argv[1], executor=engine.EXECUTORS["ray"](workers=2))
+"""
+
+
+def test_a_killed_driver_goes_on_and_ends_with_the_rows_of_one_that_was_not(
+    tmp_path: Path,
+) -> None:
+    run_study(small(), tmp_path / "serial", executor=SERIAL)
+    run_study(small(), tmp_path / "ray", executor=SERIAL, until="sample")
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path / "ray")])
+    journal, deadline = tmp_path / "ray" / "journal.jsonl", time.monotonic() + 180
+    while journal.read_text().count('"kind":"result"') < 5:
+        assert driver.poll() is None, "the driver ended before it was killed"
+        assert time.monotonic() < deadline, "the driver finished no five jobs"
+        time.sleep(0.02)
+    children = workers_of(driver)
+    driver.kill()
+    driver.wait()
+    wait_for_end(children)
+    before = study_status(tmp_path / "ray")
+
+    resumed: list[str] = []
+    run_study(
+        read_config(tmp_path / "ray"),
+        tmp_path / "ray",
+        executor=engine.EXECUTORS["ray"](workers=2),
+        on_event=lambda event, _: resumed.append(event.kind),
+    )
+
+    after = study_status(tmp_path / "ray")
+    assert 5 <= before.done < after.total
+    assert resumed.count("done") == after.total - before.done  # nothing is computed twice
     assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "serial")
 
 

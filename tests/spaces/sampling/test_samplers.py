@@ -262,6 +262,15 @@ def test_programs_find_the_nearest_of_all_where_costs_add_up() -> None:
         assert far == pytest.approx(far_N.min())
 
 
+def test_programs_are_made_linear_anew_until_whole_widths_are_inside() -> None:
+    terrain, slabs = terrain_of("resnet20"), [regime(0.5, delta=5e-4)]
+
+    widths_NG = Milp(attempts=1).sample(terrain, slabs, num=12, seed=0)
+
+    left_N = terrain.costs.macs(widths_NG) / terrain.costs.macs(terrain.graph.widths)
+    assert (np.abs(left_N - 0.5) <= 5e-4).all()
+
+
 def test_programs_reach_equalities_of_wide_steps() -> None:
     """Widths in steps of 4 that multiply, and exactly so many parameters and multiply-adds."""
     whole = small_terrain(PlainNet(first=40, second=48), round_to=4)
