@@ -38,7 +38,7 @@ from sentei.records import atomic_write_text, hardware  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results" / "vs-torch-pruning.md"
-LIMITS = Limits(seconds=60.0, memory_bytes=6 * 10**9)
+LIMITS = Limits(seconds=120.0, memory_bytes=6 * 10**9)
 RACE_LIMITS = Limits(seconds=600.0, memory_bytes=12 * 10**9)
 
 NETWORKS = (
