@@ -13,7 +13,8 @@ import pytest
 import sentei.cli
 from sentei.errors import ConfigError, UnknownNameError
 from sentei.methods.base_network import BaseConfig
-from sentei.spaces.config import SHARED, StudyConfig, study_from_mapping
+from sentei.spaces.config import SHARED, Screen, SearchConfig, StudyConfig, study_from_mapping
+from sentei.spaces.zero_cost import PROXIES
 
 BASE = {"model": "digits_cnn", "data": "digits", "train_images": 300}
 
@@ -82,6 +83,12 @@ def test_the_example_is_a_study_of_defaults() -> None:
     assert filled.supernet == usual.supernet
 
 
+def test_a_search_may_screen_by_every_zero_cost_score() -> None:
+    assert typing.get_args(Screen) == ("val_loss", *PROXIES)
+    assert SearchConfig().zero_cost is None
+    assert SearchConfig(screen="snip").zero_cost == "snip"
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
@@ -120,6 +127,7 @@ def test_the_example_is_a_study_of_defaults() -> None:
         ({"fidelity": {"recipes": 3}}, ConfigError, "recipes is 3; give 0, or at least 10"),
         ({"fidelity": {"recipes": 10, "epochs": 1}}, ConfigError, "more than protocol.epochs, 1"),
         ({"search": {"rounds": 4}}, ConfigError, "rounds is 4; give 1 to 3"),
+        ({"search": {"screen": "zen"}}, ConfigError, "search.screen is 'zen'"),
         ({"search": {"statistics": []}}, ConfigError, "statistics is empty"),
         ({"regime_by": "latency"}, ConfigError, "regime_by is 'latency'"),
         ({"space": {"unit": "filter"}}, ConfigError, "space.unit is 'filter'"),

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from sentei.cost import measure
 from sentei.criteria import score
 from sentei.data import DataSplits, calibration_batches
 from sentei.data.tensor_images import TensorImages
-from sentei.errors import PruningError, UnknownNameError
+from sentei.errors import ConfigError, PruningError, UnknownNameError
 from sentei.graph import trace
 from sentei.seeding import derive_seed
 from sentei.spaces.evaluate import Evaluator
 from sentei.spaces.protocol import Protocol, SubnetJob
+from sentei.spaces.zero_cost import PROXIES
 from sentei.surgery import apply, mask
 from sentei.surgery.checkpoint import save_pretrained
 from sentei.train import Evaluation, evaluate, recalibrate_batch_norm
@@ -55,6 +57,52 @@ def evaluator(digits: DataSplits, trained: nn.Module) -> Evaluator:
 
 def stable(row: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in row.items() if k != "seconds"}
+
+
+def test_a_zero_cost_score_is_that_of_the_network_that_was_cut(
+    evaluator: Evaluator, trained: nn.Module, digits: DataSplits
+) -> None:
+    row = evaluator.run({"widths": WIDTHS, "zero_cost": "snip"}, silent)
+
+    graph = trace(trained, torch.zeros(2, 1, 8, 8))
+    widths_G = np.array([WIDTHS[group.name] for group in graph.groups])
+    small = apply(plan_widths(graph, score(graph, "l1"), widths_G), trained)
+    seed = derive_seed(PROTOCOL.seed, "calibration")
+    first, *_ = calibration_batches(digits, num_images=64, batch_size=50, seed=seed)
+    for module in small.modules():
+        module.train(isinstance(module, nn.BatchNorm2d))
+    loss = nn.functional.cross_entropy(small(first[0]), first[1])
+    weights = [p for p in small.parameters() if p.dim() > 1]
+    gradients = torch.autograd.grad(loss, weights)
+    parts = [(w.detach() * g).abs().sum() for w, g in zip(weights, gradients, strict=True)]
+    expected = float(sum(parts))
+    assert row["score"] == pytest.approx(expected, rel=1e-4)
+    assert row["num_parameters"] == sum(p.numel() for p in small.parameters())
+    judged = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "one_shot")
+    assert all(row[name] is None for name in judged)
+    assert row["curve"] == []
+    again = evaluator.run({"widths": WIDTHS, "zero_cost": "snip"}, silent)
+    assert stable(again) == stable(row)
+
+
+def test_a_score_that_is_not_finite_is_none(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROXIES, "naswot", lambda *_: -math.inf)
+
+    assert evaluator.run({"widths": WIDTHS, "zero_cost": "naswot"}, silent)["score"] is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"zero_cost": "zen"}, "zero_cost of a job is 'zen'; give one of 'num_parameters'"),
+        ({"zero_cost": "snip", "epochs": 1}, "has epochs=1; it trains nothing: give 0"),
+    ],
+)
+def test_a_zero_cost_job_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SubnetJob(widths={}, **fields)
 
 
 def literal(model: nn.Module, data: DataSplits, *, replicate: int) -> Evaluation:

@@ -28,10 +28,12 @@ from sentei.methods.base_network import load_splits
 from sentei.models import load_model
 from sentei.report.space_schema import Analysis
 from sentei.spaces import StudyConfig, contest_latency, read_config, run_study, study_status
-from sentei.spaces.config import study_from_mapping
+from sentei.spaces.config import SearchConfig, study_from_mapping
 from sentei.spaces.extrapolate import extrapolate
 from sentei.spaces.joint import report_studies, unlike
 from sentei.spaces.populate import over_strata
+from sentei.spaces.regime_data import RegimeData
+from sentei.spaces.result_proxies import may_screen
 from sentei.spaces.subnets import Member, Wish, rows_of
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
 from sentei.train import Progress, evaluate
@@ -214,6 +216,61 @@ def test_the_search_ends_with_full_trainings_of_finalists_and_rivals(
     assert {row["replicate"] for row in full} == {0, 1, 2}
     assert {c.method for c in analysis.contenders} == {row["space"] for row in full}
     assert "C5" in {verdict.conjecture for verdict in analysis.verdicts}
+
+
+def test_a_zero_cost_score_screens_the_search_and_touches_no_conjecture(
+    tmp_path: Path, finished: tuple[Path, Analysis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, usual = finished
+    asked: list[bool] = []
+
+    def screens(data: RegimeData) -> bool:
+        asked.append(may_screen(data))
+        return True
+
+    monkeypatch.setattr("sentei.spaces.run.may_screen", screens)
+    search = {**dataclasses.asdict(quick().search), "screen": "synflow"}
+
+    found = run_study(quick(search=search), tmp_path, executor=SERIAL)
+
+    assert found is not None
+    rows = rows_in(tmp_path)
+    scored = [row for row in rows if row["zero_cost"]]
+    assert all(row["drop"] is None and row["val_accuracy"] is None for row in scored)
+    for space in ("search refined", "search base"):
+        candidates = of_space(scored, space)
+        if candidates:
+            best = sorted(candidates, key=lambda row: -row["score"])[:2]
+            short = [row for row in of_space(rows, space) if row["epochs"] == 1]
+            assert {row["subnet"] for row in short} == {row["subnet"] for row in best}
+            assert not [r for r in of_space(rows, space) if r["epochs"] == 0 and not r["zero_cost"]]
+    drops: dict[str, list[float]] = {}
+    for row in of_space(rows, "stratified"):
+        if row["epochs"] == 1:
+            drops.setdefault(row["subnet"], []).append(row["drop"])
+    scores = {row["subnet"]: row["score"] for row in of_space(scored, "stratified")}
+    proxy = next(p for p in found.proxies if p.name == "synflow")
+    means = [np.mean(own) for own in drops.values()]
+    expected = kendalltau([-scores[name] for name in drops], means).statistic
+    assert proxy.tau == pytest.approx(expected)
+    assert proxy.partial_tau is not None
+    assert asked == [proxy.interval[0] >= 0.5]
+    judged = [[v for v in one.verdicts if v.conjecture != "C5"] for one in (found, usual)]
+    assert judged[0] == judged[1]
+    choices = {choice.name: choice.value for choice in found.choices}
+    assert choices["screen of the search"] == "synflow"
+
+
+def test_a_score_that_is_not_known_of_all_screens_nothing() -> None:
+    rows = [
+        {"space": "stratified", "zero_cost": "naswot", "subnet": name, "score": score}
+        for name, score in (("a", 1.0), ("b", None))
+    ]
+    recipes = SimpleNamespace(subnets=("a", "b"), recipe=np.array([0, 1]), one_shot_drop=None)
+    config = SimpleNamespace(search=SearchConfig(screen="naswot"))
+    data = SimpleNamespace(config=config, rows=rows, recipes=recipes)
+
+    assert may_screen(data) is False  # type: ignore[arg-type]
 
 
 def test_the_found_architecture_and_its_rivals_are_timed_once(

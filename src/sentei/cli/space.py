@@ -169,9 +169,15 @@ def _answer(found: "Analysis", directory: Path) -> Answer:
 
 def _describe(event: engine.Event) -> tuple[str, str]:
     spec, found = event.job.spec, event.values
-    trained = f"{spec['epochs']} epochs" if spec["epochs"] else "one shot"
+    untrained = spec.get("zero_cost", "one shot")
+    trained = f"{spec['epochs']} epochs" if spec["epochs"] else untrained
     what = f"{event.job.label} {trained} replicate {spec['replicate']}"
-    return what, f"{found['val_accuracy']:.4f}" if found else ""
+    if not found:
+        return what, ""
+    accuracy, value = found["val_accuracy"], found.get("score")
+    if accuracy is None:
+        return what, "no score" if value is None else f"{value:.4g}"
+    return what, f"{accuracy:.4f}"
 
 
 def _shown(found: "Analysis", directory: Path) -> Group:

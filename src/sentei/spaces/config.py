@@ -24,6 +24,10 @@ SHARED = (
 
 Statistic = Literal["ratio", "std", "mean", "stages"]
 
+Screen = Literal[
+    "val_loss", "num_parameters", "synflow", "snip", "grad_norm", "jacob_cov", "naswot"
+]
+
 MIN_FULL = 10
 """Least trainings of full length that a cheap score is compared with."""
 
@@ -108,7 +112,10 @@ class SearchConfig:
             ``stages`` where their winners lie closer together than chance has it.
         fresh: Subnetworks drawn afresh from base, refined and placebo space each and trained, >= 0.
         candidates: Subnetworks of each space that a search evaluates without training, >= 1.
-        trained: How many of them, the best on validation, are trained, >= 1.
+        screen: What it evaluates: the loss on validation images, or a score of
+            `sentei.spaces.zero_cost`, which no conjecture rests on. Where the trained population
+            shows that it ranks too badly, the first drawn are trained.
+        trained: How many of them, the best by that, are trained, >= 1.
         finalists: How many of those, the best, are trained in full, >= 1.
         epochs: Epochs of the full training, >= 1.
         seeds: Trainings of each finalist and of its rivals, >= 1.
@@ -122,10 +129,16 @@ class SearchConfig:
     statistics: tuple[Statistic, ...] = ("ratio",)
     fresh: int = 100
     candidates: int = 64
+    screen: Screen = "val_loss"
     trained: int = 8
     finalists: int = 1
     epochs: int = 3
     seeds: int = 3
+
+    @property
+    def zero_cost(self) -> str | None:
+        """Name of the zero-cost score that screens; None where the loss does."""
+        return None if self.screen == "val_loss" else self.screen
 
     def __post_init__(self) -> None:
         check_counts(self, ("candidates", "trained", "finalists", "epochs", "seeds"))

@@ -3,6 +3,7 @@
 # Shapes: G = groups.
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,7 @@ from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
 from sentei.seeding import derive_seed
 from sentei.spaces.protocol import Protocol, SubnetJob
 from sentei.spaces.supernet import load_supernet
+from sentei.spaces.zero_cost import PROXIES
 from sentei.surgery import apply
 from sentei.surgery.checkpoint import load_pretrained
 from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
@@ -39,6 +41,11 @@ from sentei.train.progress import OnProgress, telling
 CACHE_BYTES = 1 << 30  # images of validation that a worker keeps in memory, normalised
 
 _PHASES = ("prune", "recalibrate", "validate", "train", "test")
+
+_UNJUDGED: Mapping[str, Any] = {
+    **dict.fromkeys(("val_accuracy", "val_loss", "test_accuracy", "test_loss", "one_shot")),
+    "curve": [],
+}
 
 _Batches: TypeAlias = list[tuple[Tensor, Tensor]]
 
@@ -88,7 +95,9 @@ class Evaluator:
 
         Keys: ``val_accuracy``, ``val_loss`` (nats) at the end; ``test_accuracy``, ``test_loss``,
         None where test was not read; ``one_shot``, the same of val before training; ``macs``,
-        ``num_parameters``; ``curve``, one mapping an epoch; ``seconds`` by phase.
+        ``num_parameters``; ``curve``, one mapping an epoch; ``seconds`` by phase. A job of a
+        zero-cost score has ``score``, large is good, None where it is not finite; and the other
+        results of validation are None.
 
         Raises:
             ConfigError: The specification is no job.
@@ -101,22 +110,26 @@ class Evaluator:
         with watch("prune"):
             widths_G = self.widths_G(job.widths)
             model = self.subnetwork(job, widths_G)
+        costs = self._costs.costs(widths_G, names=("macs", "num_parameters"))
+        counts = {name: int(value) for name, value in costs.items()}
+        if job.zero_cost is not None:
+            found = self._score(model, job.zero_cost, watch)
+            return {**_UNJUDGED, **counts, "score": found, "seconds": _rounded(watch)}
         before = self._one_shot(model, job, watch)
         with watch("train"):
             curve = self._train(model, job, telling(report))
         with watch("test"):
             test = self._judge(model, "test") if job.tests else None
         last = curve[-1] if curve else None
-        costs = self._costs.costs(widths_G, names=("macs", "num_parameters"))
         return {
             "val_accuracy": before.accuracy if last is None else last.val_accuracy,
             "val_loss": before.loss if last is None else last.val_loss,
             "test_accuracy": None if test is None else test.accuracy,
             "test_loss": None if test is None else test.loss,
             "one_shot": {"val_accuracy": before.accuracy, "val_loss": before.loss},
-            **{name: int(value) for name, value in costs.items()},
+            **counts,
             "curve": [_without_seconds(record) for record in curve],
-            "seconds": {phase: round(seconds, 4) for phase, seconds in watch.seconds.items()},
+            "seconds": _rounded(watch),
         }
 
     def network(
@@ -176,14 +189,29 @@ class Evaluator:
     def scores(self) -> Scores:
         """Scores of the trained network by the protocol's criterion."""
         protocol = self.protocol
-        batches = calibration_batches(
-            self.data,
-            num_images=protocol.calibration_images,
-            batch_size=protocol.batch_size,
-            seed=derive_seed(protocol.seed, "calibration"),
-        )
         criterion = CRITERIA[protocol.criterion]().seeded(derive_seed(protocol.seed, "criterion"))
-        return score(self.graph, criterion, batches=batches)
+        return score(self.graph, criterion, batches=self._calibration())
+
+    def _calibration(self) -> list[tuple[Tensor, Tensor]]:
+        return list(
+            calibration_batches(
+                self.data,
+                num_images=self.protocol.calibration_images,
+                batch_size=self.protocol.batch_size,
+                seed=derive_seed(self.protocol.seed, "calibration"),
+            )
+        )
+
+    @cached_property
+    def _first_batch(self) -> tuple[Tensor, Tensor]:
+        images, labels = self._calibration()[0]
+        return images.to(self.protocol.device), labels.to(self.protocol.device)
+
+    def _score(self, model: nn.Module, name: str, watch: Stopwatch) -> float | None:
+        """Return a zero-cost score on the first batch that the criterion looks at."""
+        with watch("validate"):
+            found = PROXIES[name](model.to(self.protocol.device), *self._first_batch)
+        return found if math.isfinite(found) else None
 
     # Forward passes -----------------------------------------------------------------------------
 
@@ -267,6 +295,10 @@ class Evaluator:
             on_progress=on_progress,
         )
         return task.train(model, Phase(name="recover", epochs=job.epochs))
+
+
+def _rounded(watch: Stopwatch) -> dict[str, float]:
+    return {phase: round(seconds, 4) for phase, seconds in watch.seconds.items()}
 
 
 def _without_seconds(record: EpochRecord) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The search: candidates of the refined and the base space, halved, against rivals."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -34,14 +35,15 @@ def search(
 
     Where there is no refined space the base space alone is searched.
 
-    Successive halving: candidates without training, by validation loss; the best of them trained
+    Successive halving: candidates without training, by what the study screens by; the best of them trained
     shortly, by validation accuracy; the best of those for the full length, with every seed.
 
     Args:
         session: The study.
         level: Regime.
         refined: Slabs of its refined space; none where nothing was refined.
-        screens: The loss without training chooses what is trained; if not, the first drawn are.
+        screens: What is known without training chooses what is trained; if not, the first drawn
+            are.
 
     Returns:
         All rows.
@@ -71,12 +73,19 @@ def _halving(
 ) -> tuple[list[Row], list[Member]]:
     """Return the rows of two rungs, and the members that go on to the third."""
     settings = session.config.search
-    screened = session.run([Wish(member=m) for m in members])
-    losses = [row["val_loss"] if screens else 0.0 for row in screened]
+    screened = session.run([Wish(member=m, zero_cost=settings.zero_cost) for m in members])
+    losses = [_untrained(row) if screens else 0.0 for row in screened]
     kept = _best(members, screened, losses, settings.trained)
     trained = session.run([Wish(member=m, epochs=session.config.protocol.epochs) for m in kept])
     errors = [-row["val_accuracy"] for row in trained]
     return [*screened, *trained], _best(kept, trained, errors, settings.finalists)
+
+
+def _untrained(row: Row) -> float:
+    """Return what a subnetwork is screened by; small is good."""
+    if row["zero_cost"] is None:
+        return float(row["val_loss"])
+    return math.inf if row["score"] is None else -float(row["score"])
 
 
 def _best(

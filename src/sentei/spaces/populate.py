@@ -208,6 +208,9 @@ def first_wishes(scene: Scene, directory: Path, level: float) -> list[Wish]:
     wishes += _controls(trained, order[: config.controls].tolist(), epochs)
     if scene.config.supernet.epochs:
         wishes += [Wish(member=m, supernet=True) for m in trained]
+    search = scene.config.search
+    if search.zero_cost is not None and level in search.regimes:
+        wishes += [Wish(member=m, zero_cost=search.zero_cost) for m in trained]
     wishes += [Wish(member=m, epochs=epochs) for m in _std_spaces(scene, directory, level)]
     if level in config.cell_regimes:
         wishes += [Wish(member=m, epochs=epochs) for m in cells(scene, directory, level)]

@@ -10,6 +10,7 @@ from sentei.engine.job import canonical_json
 from sentei.errors import ConfigError
 from sentei.methods.base_network import check_counts
 from sentei.seeding import derive_seed
+from sentei.spaces.zero_cost import PROXIES
 from sentei.train import TrainConfig
 
 Weights = Literal["kept", "new"]
@@ -153,6 +154,8 @@ class SubnetJob:
         ranking: Which channels stay: those of the highest scores, or random ones.
         test: Read the test images at the end; None does where there was training.
         supernet: Start from the shared weights of the study's supernet, not from the base network.
+        zero_cost: Name of a score among :data:`sentei.spaces.zero_cost.PROXIES`; it alone is
+            computed then. None: validate.
 
     Raises:
         ConfigError: A field is out of its range; the message names it.
@@ -165,6 +168,7 @@ class SubnetJob:
     ranking: Order = "criterion"
     test: bool | None = None
     supernet: bool = False
+    zero_cost: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "replicate"):
@@ -172,6 +176,13 @@ class SubnetJob:
                 raise ConfigError(f"{name} of a job is {getattr(self, name)}; give at least 0")
         for name in ("weights", "ranking"):
             _check_choice(f"{name} of a job", getattr(self, name), _CHOICES[name])
+        if self.zero_cost is not None:
+            _check_choice("zero_cost of a job", self.zero_cost, tuple(PROXIES))
+            if self.epochs:
+                raise ConfigError(
+                    f"a job of zero_cost={self.zero_cost!r} has epochs={self.epochs}; it trains "
+                    "nothing: give 0"
+                )
         if self.supernet and (self.weights, self.ranking) != ("kept", "criterion"):
             raise ConfigError(
                 f"a job of a supernet has weights={self.weights!r} and ranking={self.ranking!r}; "

@@ -22,7 +22,10 @@ _ONE_SHOT = "norms measured anew, percentage points"
 
 
 def proxies(data: RegimeData) -> tuple[schema.Proxy, ...]:
-    """Return the cheap scores there are: without training, by the supernet, after few epochs."""
+    """Return the cheap scores there are: without training, by the supernet, after few epochs.
+
+    Also a zero-cost score, if the search screens by one.
+    """
     trained = data.recipes
     found = [
         _proxy(
@@ -38,13 +41,38 @@ def proxies(data: RegimeData) -> tuple[schema.Proxy, ...]:
         drops = np.array([shared[name] for name in names])
         unit = f"drop with shared weights, {_ONE_SHOT}"
         found.append(_proxy(data, trained, drops, name="supernet", unit=unit))
+    score, values = data.config.search.screen, _zero_cost(data)
+    if values is not None:
+        found.append(
+            _proxy(data, trained, values, name=score, unit=f"{score} without training, negated")
+        )
     return (*found, *_of_full(data))
 
 
+def _zero_cost(data: RegimeData) -> FloatArray | None:
+    """Return the negated zero-cost scores of the trained population that a search screens by.
+
+    None where it does not, where they are not all known and finite, or all the same.
+    """
+    wanted = data.config.search.zero_cost
+    if wanted is None:
+        return None
+    rows = choose(data.rows, space=STRATIFIED, zero_cost=wanted)
+    scores = {row["subnet"]: row["score"] for row in rows}
+    found = [scores.get(name) for name in _names(data.recipes)]
+    known = [value for value in found if value is not None]
+    return -np.array(known) if len(known) == len(found) and len(set(known)) > 1 else None
+
+
 def may_screen(data: RegimeData) -> bool:
-    """Return whether the drop before training may choose what a search trains, in this regime."""
-    trained = data.recipes
-    found = rank_agreement(trained.one_shot_drop, trained.drop, resampling=data.config.resampling)
+    """Return whether what the search screens by may choose what it trains, in this regime."""
+    trained, cheap = data.recipes, data.recipes.one_shot_drop
+    if data.config.search.zero_cost is not None:
+        scores = _zero_cost(data)
+        if scores is None:
+            return False
+        cheap = scores
+    found = rank_agreement(cheap, trained.drop, resampling=data.config.resampling)
     return Gate().use(found) != "train"
 
 

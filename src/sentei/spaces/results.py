@@ -201,6 +201,11 @@ def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
             "any number",
             _UNKNOWN,
         ),
+        "screen of the search": (
+            config.search.screen,
+            "val_loss, num_parameters, synflow, snip, grad_norm, jacob_cov, naswot",
+            _UNKNOWN,
+        ),
         "cells of STD by m": (_cells(config), "any regimes, bins and number", _UNKNOWN),
         "epochs": (f"{config.protocol.epochs}", "any number", _UNKNOWN),
         "weights": (config.protocol.weights, "kept, new", _UNKNOWN),

@@ -119,5 +119,6 @@ def _identity(row: Row) -> dict[str, Any]:
         "weights",
         "ranking",
         "supernet",
+        "zero_cost",
     )
     return {name: row[name] for name in names}

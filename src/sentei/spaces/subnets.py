@@ -34,6 +34,7 @@ class Wish:
         weights: ``"kept"`` or ``"new"``.
         ranking: ``"criterion"`` or ``"random"``.
         supernet: Start from the shared weights of the study.
+        zero_cost: Name of the score that is computed instead of a validation, or None.
     """
 
     member: Member
@@ -42,6 +43,7 @@ class Wish:
     weights: str = "kept"
     ranking: str = "criterion"
     supernet: bool = False
+    zero_cost: str | None = None
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Wish:
             "weights": self.weights,
             "ranking": self.ranking,
             **({"supernet": True} if self.supernet else {}),
+            **({"zero_cost": self.zero_cost} if self.zero_cost else {}),
         }
 
     @property
@@ -72,7 +75,7 @@ def rows_of(wishes: Iterable[Wish], store: Store, dense: Mapping[str, float]) ->
 
     Returns:
         Rows: the facts, the specification, the result of the job, and ``drop`` and ``test_drop``
-        in percentage points (that of test None where test was not read).
+        in percentage points (None where val or test was not read).
     """
     results = store.results()
     # A population may hold a recipe twice: it then counts once.
@@ -83,13 +86,14 @@ def rows_of(wishes: Iterable[Wish], store: Store, dense: Mapping[str, float]) ->
 
 
 def _row(wish: Wish, result: Row, dense: Mapping[str, float]) -> Row:
-    test = result["test_accuracy"]
+    val, test = result["val_accuracy"], result["test_accuracy"]
     return {
         **wish.member.facts,
         **wish.spec,
         "supernet": wish.supernet,
+        "zero_cost": wish.zero_cost,
         **result,
-        "drop": 100 * (dense["val_accuracy"] - result["val_accuracy"]),
+        "drop": None if val is None else 100 * (dense["val_accuracy"] - val),
         "test_drop": None if test is None else 100 * (dense["accuracy"] - test),
     }
 
