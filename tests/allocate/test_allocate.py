@@ -8,7 +8,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -83,6 +83,7 @@ def ordered_scores(graph: Graph, *values: list[float]) -> Scores:
 
 @pytest.mark.parametrize("scope", list(SCOPES))
 @pytest.mark.parametrize("name", list(NETS))
+@settings(max_examples=40)  # for each scope and network; some scopes take long
 @given(seed=st.integers(0, 10**6), share=st.floats(0.2, 0.95))
 def test_macs_end_within_the_tolerance_below_the_limit(
     name: str, scope: str, seed: int, share: float
