@@ -190,21 +190,21 @@ class Evaluator:
         """Scores of the trained network by the protocol's criterion."""
         protocol = self.protocol
         criterion = CRITERIA[protocol.criterion]().seeded(derive_seed(protocol.seed, "criterion"))
-        return score(self.graph, criterion, batches=self._calibration())
+        return score(self.graph, criterion, batches=self._calibration(protocol.calibration_images))
 
-    def _calibration(self) -> list[tuple[Tensor, Tensor]]:
-        return list(
-            calibration_batches(
-                self.data,
-                num_images=self.protocol.calibration_images,
-                batch_size=self.protocol.batch_size,
-                seed=derive_seed(self.protocol.seed, "calibration"),
-            )
+    def _calibration(self, num_images: int) -> _Batches:
+        return calibration_batches(
+            self.data,
+            num_images=num_images,
+            batch_size=self.protocol.batch_size,
+            seed=derive_seed(self.protocol.seed, "calibration"),
         )
 
     @cached_property
     def _first_batch(self) -> tuple[Tensor, Tensor]:
-        images, labels = self._calibration()[0]
+        protocol = self.protocol
+        num_images = min(protocol.batch_size, protocol.calibration_images)
+        ((images, labels),) = self._calibration(num_images)
         return images.to(self.protocol.device), labels.to(self.protocol.device)
 
     def _score(self, model: nn.Module, name: str, watch: Stopwatch) -> float | None:

@@ -57,9 +57,12 @@ class Region:
 
     def values(self, widths_GN: FloatArray) -> FloatArray:
         """Return the left sides, [J, N]; a point is inside where none is above 0."""
-        count = len(self.forms)
-        moved = (self._stacked @ widths_GN) * np.tile(widths_GN, (count, 1))
-        found_BN = self._sums @ moved + self._linear @ widths_GN + self._offsets
+        return self._left_sides(widths_GN, self._stacked @ widths_GN)
+
+    def _left_sides(self, widths_GN: FloatArray, products: FloatArray) -> FloatArray:
+        """Return the left sides from the products of all matrices with the widths, [B G, N]."""
+        squares = np.tile(widths_GN, (len(self.forms), 1)) * products
+        found_BN = self._sums @ squares + self._linear @ widths_GN + self._offsets
         return np.asarray(self.factors @ found_BN + self.constants[:, None])
 
     def violation(self, widths_GN: FloatArray) -> FloatArray:
@@ -84,12 +87,11 @@ class Region:
         both = np.concatenate([moves_GN, widths_GN], axis=1)
         products = (self._stacked @ both).reshape(count * size, 2, -1)
         moved, stayed = products[:, 0], products[:, 1]
-        tiled_moves, tiled_widths = np.tile(moves_GN, (count, 1)), np.tile(widths_GN, (count, 1))
+        tiled_moves = np.tile(moves_GN, (count, 1))
         second = self._sums @ (tiled_moves * moved)
         first = 2.0 * (self._sums @ (tiled_moves * stayed)) + self._linear @ moves_GN
-        value = self._sums @ (tiled_widths * stayed) + self._linear @ widths_GN + self._offsets
-        constant = self.factors @ value + self.constants[:, None]
-        return self.factors @ second, self.factors @ first, np.asarray(constant)
+        constant = self._left_sides(widths_GN, stayed)
+        return self.factors @ second, self.factors @ first, constant
 
     @cached_property
     def _stacked(self) -> csr_array:
