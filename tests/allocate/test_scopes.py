@@ -93,6 +93,16 @@ def test_cost_aware_takes_the_share_of_what_is_left_for_the_relative_saving() ->
     np.testing.assert_allclose(keys[1], [2, 6], rtol=1e-12)
 
 
+def test_cost_aware_weighs_groups_by_their_sum_where_scores_compare() -> None:
+    # Sums 8 and 9 times the shares 1/4 1/3 1 and 1/3 1; relative savings 0.5 and 1.5.
+    keys = CostAware().keys(
+        ranking([2, 2, 4], [3, 6], comparable=True, savings=[2, 6], num_weights=[3, 9])
+    )
+
+    np.testing.assert_allclose(keys[0], [4, 16 / 3, 16], rtol=1e-12)
+    np.testing.assert_allclose(keys[1], [2, 6], rtol=1e-12)
+
+
 def test_cost_aware_does_not_depend_on_the_scale_of_a_group() -> None:
     first, second = CostAware().keys(ranking([1, 2, 4], [10, 20, 40]))
 

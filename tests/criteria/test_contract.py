@@ -55,8 +55,10 @@ def test_permuting_channels_permutes_their_scores_and_no_others(name: str) -> No
 
     before, after = scores_of(model, name), scores_of(permuted, name)
 
-    np.testing.assert_allclose(after["conv1"], before["conv1"][order], rtol=1e-9)
-    np.testing.assert_allclose(after["conv2"], before["conv2"], rtol=1e-9)
+    # Zero, too, is only what rounding leaves of the larger scores: processors differ in it.
+    for group, expected in (("conv1", before["conv1"][order]), ("conv2", before["conv2"])):
+        rounding = 1e-14 * np.abs(expected).max()
+        np.testing.assert_allclose(after[group], expected, rtol=1e-9, atol=rounding)
 
 
 @every_criterion

@@ -14,6 +14,7 @@ from sentei import score, trace
 from sentei.cost import CostModel
 from sentei.criteria import Criterion
 from sentei.criteria.dcp import Dcp
+from sentei.criteria.fisher import Fisher
 from sentei.criteria.group_fisher import GroupFisher
 from sentei.criteria.taylor_activation import TaylorActivation
 from sentei.errors import PruningError
@@ -35,10 +36,10 @@ def hidden(criterion: Criterion, batches: list[Tensor]) -> list[float]:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_group_fisher_adds_squares_of_images_whatever_the_batches(size: int) -> None:
-    found = hidden(GroupFisher(saving="none"), list(IMAGES.split(size)))
+def test_fisher_halves_the_mean_square_of_images_whatever_the_batches(size: int) -> None:
+    found = hidden(Fisher(), list(IMAGES.split(size)))
 
-    assert found == pytest.approx((GATES**2).sum(0).tolist(), rel=1e-12)
+    assert found == pytest.approx(((GATES**2).mean(0) / 2).tolist(), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_group_fisher_adds_squares_of_images_whatever_the_batches(size: int) -> 
 def test_group_fisher_divides_by_what_a_channel_saves(saving: str, saved: float) -> None:
     found = hidden(GroupFisher(saving=saving), [IMAGES])  # type: ignore[arg-type]
 
-    assert found == pytest.approx(((GATES**2).sum(0) / saved).tolist(), rel=1e-12)
+    assert found == pytest.approx(((GATES**2).mean(0) / 2 / saved).tolist(), rel=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -60,7 +61,7 @@ def test_taylor_on_activations_averages_sizes_and_divides_by_the_norm(size: int)
     assert found == pytest.approx((means / np.linalg.norm(means)).tolist(), rel=1e-12)
 
 
-@pytest.mark.parametrize("criterion", [GroupFisher(), TaylorActivation()])
+@pytest.mark.parametrize("criterion", [Fisher(), GroupFisher(), TaylorActivation()])
 def test_a_channel_that_changes_no_loss_scores_zero(criterion: Criterion) -> None:
     model = small_net()
     with torch.no_grad():
@@ -80,7 +81,7 @@ def test_every_group_is_divided_by_its_own_saving() -> None:
 
     found = score(graph, GroupFisher(saving="macs"), batches=[(images, labels)])
 
-    raw = score(graph, GroupFisher(saving="none"), batches=[(images, labels)])
+    raw = score(graph, Fisher(), batches=[(images, labels)])
     saved = CostModel.of(graph).group_saving("macs", graph.widths)
     for group, own in zip(graph.groups, saved, strict=True):
         np.testing.assert_allclose(
@@ -89,11 +90,11 @@ def test_every_group_is_divided_by_its_own_saving() -> None:
 
 
 def test_an_unknown_saving_is_refused() -> None:
-    with pytest.raises(ValueError, match="saving='time'; expected one of none, memory, macs"):
+    with pytest.raises(ValueError, match="saving='time'; expected one of memory, macs"):
         GroupFisher(saving="time")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("criterion", [GroupFisher(), TaylorActivation()])
+@pytest.mark.parametrize("criterion", [Fisher(), GroupFisher(), TaylorActivation()])
 def test_labels_are_asked_for(criterion: Criterion) -> None:
     with pytest.raises(PruningError, match="needs labelled images"):
         score(trace(small_net(), IMAGES), criterion)
@@ -108,7 +109,7 @@ class _Unread(nn.Module):
         return self.conv(x).relu().mean((1, 2, 3))[:, None].expand(-1, 2)
 
 
-@pytest.mark.parametrize("criterion", [GroupFisher(), TaylorActivation(), Dcp()])
+@pytest.mark.parametrize("criterion", [Fisher(), GroupFisher(), TaylorActivation(), Dcp()])
 def test_a_group_that_nothing_reads_is_named_with_a_criterion_that_works(
     criterion: Criterion,
 ) -> None:

@@ -46,14 +46,21 @@ def test_model_itself_is_not_changed() -> None:
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
-def test_a_criterion_that_needs_data_scores_by_them() -> None:
-    default = sentei.prune(digits_net(), IMAGES, budget="macs=0.5", data=digits())
-    by_name = sentei.prune(digits_net(), IMAGES, budget="macs=0.5", data=digits(), criterion="l1")
-    by_data = sentei.prune(
-        digits_net(), IMAGES, budget="macs=0.5", data=digits(), criterion="taylor"
-    )
+def test_the_default_scores_by_data_if_there_are_any_and_says_so() -> None:
+    removed = {
+        name: sentei.prune(
+            digits_net(), IMAGES, budget="macs=0.5", data=digits(), criterion=name
+        ).plan.removed
+        for name in ("l1", "fisher")
+    }
 
-    assert default.plan.removed == by_name.plan.removed != by_data.plan.removed
+    with_data = sentei.prune(digits_net(), IMAGES, budget="macs=0.5", data=digits())
+    without = sentei.prune(digits_net(), IMAGES, budget="macs=0.5")
+
+    assert with_data.plan.removed == removed["fisher"] != removed["l1"]
+    assert without.plan.removed == removed["l1"]
+    assert with_data.notes[0] == "channels are ranked by fisher, as criterion auto chose"
+    assert without.notes[0] == "channels are ranked by l1, as criterion auto chose"
 
 
 def test_recovery_trains_the_smaller_network() -> None:

@@ -1,4 +1,4 @@
-"""One order over the channels of all groups, by what they hold for what they cost."""
+"""One order over the channels of all groups, by what they are worth for what they cost."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,23 @@ _LEAST_SAVING = 1e-3
 @SCOPES.register("cost-aware")
 @dataclass(frozen=True, kw_only=True)
 class CostAware(Scope):
-    r"""What is left of its group goes with a channel, times its weights, for the cost it saves.
+    r"""What is left of its group goes with a channel, times what it weighs, for its cost.
 
-    .. math:: k_{gi} = \frac{s_{gi}}{\sum_{j \ge i} s_{gj}} \cdot \frac{n_g}{c_g}
+    .. math:: k_{gi} = \frac{s_{gi}}{\sum_{j \ge i} s_{gj}} \cdot \frac{v_g}{c_g}
 
-    with the scores :math:`s` of group g ascending, :math:`n_g` the weights that one channel owns
-    in the whole network, and :math:`c_g` the cost of the budget that it saves there, relative to
-    the mean over the groups and no less than a thousandth of it. The lowest key goes first. A
-    channel that many layers read costs much and holds much: of a mean over its slices divided by
-    its cost only the cost would be left. The share of what is left grows as a group empties, so
-    that equal scores do not empty one group before they touch the next.
+    with the scores :math:`s` of group g ascending, and :math:`c_g` the cost of the budget that
+    one channel saves there, relative to the mean over the groups and no less than a thousandth of
+    it. What the group is worth, :math:`v_g`, is the sum of its scores where scores of different
+    groups can be compared; elsewhere it is the weights that one channel owns in the whole
+    network, and how the scores are scaled in a group makes no difference. The lowest key goes
+    first. A channel that many layers read costs much and holds much: of a mean over its slices
+    divided by its cost only the cost would be left.
 
-    Scores must not be negative: dividing them by a cost means nothing. How they are scaled in a
-    group makes no difference.
+    The first channel of a group has its score over its cost for key. The share of what is left
+    grows as the group empties: a sum of scores underrates what channels do together, and one
+    group is not emptied before the next is touched.
+
+    Scores must not be negative: dividing them by a cost means nothing.
 
     Source: the denominator is that of LAMP (Lee et al., ICLR 2021, arXiv:2010.07611), there over
     the squared weights of a layer.
@@ -35,13 +39,15 @@ class CostAware(Scope):
     """
 
     def keys(self, ranking: Ranking) -> list[FloatArray]:
-        """Return the share of what is left times the weights owned, divided by the savings."""
+        """Return the share of what is left times what the group is worth, over the savings."""
         if any((scores_C < 0).any() for scores_C in ranking.scores):
             raise ValueError(
                 "a score is negative; use scope 'global', or a criterion without signs"
             )
         relative = ranking.savings / (np.sum(ranking.savings) or 1.0) * len(ranking.savings)
-        factors = ranking.num_weights / np.maximum(relative, _LEAST_SAVING)
+        sums = np.array([float(scores_C.sum()) for scores_C in ranking.scores])
+        worth = sums if ranking.comparable else ranking.num_weights
+        factors = worth / np.maximum(relative, _LEAST_SAVING)
         return [_shares(s) * f for s, f in zip(ranking.scores, factors, strict=True)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sentei.criteria.auto import Auto
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs
 from sentei.criteria.derivatives import Derivatives
 from sentei.errors import DataError, PruningError, check_type
@@ -52,7 +53,7 @@ def score(
 
     Args:
         graph: The graph.
-        criterion: Its name, or the criterion itself.
+        criterion: Its name, or the criterion itself; the result says what ``auto`` chose.
         batches: (images [N, ...], labels [N]) pairs, read once; (images,) is enough for a
             criterion that needs no labels. Ignored by one that needs nothing.
         loss: Mean loss over the images of a batch from outputs and labels; cross entropy by
@@ -70,6 +71,9 @@ def score(
     check_type("graph", graph, Graph)
     name = criterion if isinstance(criterion, str) else repr(criterion)
     chosen = CRITERIA[criterion]() if isinstance(criterion, str) else criterion
+    if isinstance(chosen, Auto):
+        name = chosen.choose(graph, batches)
+        chosen = CRITERIA[name]()
     model = graph.model if model is None else model
     parameters = owned_parameters(graph, model)
     _check_finite(parameters)

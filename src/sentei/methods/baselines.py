@@ -3,9 +3,11 @@
 from sentei.allocate import SCOPES
 from sentei.allocate.local import Local
 from sentei.criteria import CRITERIA
+from sentei.criteria.fisher import Fisher
 from sentei.criteria.magnitude import Magnitude
 from sentei.criteria.random import Random
 from sentei.methods.base import BASELINE, METHODS, Card
+from sentei.methods.cards import inputs_of
 from sentei.methods.composition import Composition
 from sentei.pipeline.config import DEFAULT_CRITERION, DEFAULT_SCOPE
 
@@ -27,7 +29,11 @@ METHODS.register("uniform")(
 )
 METHODS.register("default")(
     Composition(
-        card=Card(summary="What `sentei prune` does unless told otherwise", section=BASELINE),
+        card=Card(
+            summary="What `sentei prune` does unless told otherwise",
+            section=BASELINE,
+            **inputs_of(Fisher()),  # which `auto` chooses wherever it can
+        ),
         criterion=CRITERIA[DEFAULT_CRITERION](),
         scope=SCOPES[DEFAULT_SCOPE](),
     )

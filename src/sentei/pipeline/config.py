@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sentei.allocate import Budget
 from sentei.train import TrainConfig
 
-DEFAULT_CRITERION = "l1"
+DEFAULT_CRITERION = "auto"
 DEFAULT_SCOPE = "cost-aware"
 DEFAULT_FLOOR = 0.1
 DEFAULT_TOLERANCE = 0.005

@@ -105,19 +105,18 @@ def inspect_scores(
         UnknownNameError: there is no such criterion or data set.
         PruningError: the criterion needs data and there are none, or cannot score the network.
     """
-    needs = CRITERIA[criterion]().needs
     batches = None
-    if needs is not Needs.NOTHING:
-        if data is None:
-            raise PruningError(
-                f"criterion {criterion!r} looks at images; name a data set (--data), or use 'l1'"
-            )
+    if data is None and CRITERIA[criterion]().needs is not Needs.NOTHING:
+        raise PruningError(
+            f"criterion {criterion!r} looks at images; name a data set (--data), or use 'l1'"
+        )
+    if data is not None:
         channels = None if network.input_shape is None else network.input_shape[0]
         splits = load_data(data, image_size=image_size, in_channels=channels)
         batches = calibration_batches(splits, num_images=num_images, batch_size=32, seed=seed)
     inputs = network.example(image_size=image_size) if batches is None else batches[0][0][:1]
     scores = score(trace(network.model, inputs), criterion, batches=batches)
     return ScoreReport(
-        criterion=criterion,
+        criterion=scores.criterion,
         scores={name: values.tolist() for name, values in scores.by_group.items()},
     )

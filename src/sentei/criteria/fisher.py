@@ -1,0 +1,59 @@
+"""Fisher information of gates: what the loss rises by without a channel, to second order."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs, Source
+from sentei.criteria.watch import require_readers, sum_over_gates
+from sentei.graph import Graph
+from sentei.graph.points import points
+
+
+@CRITERIA.register("fisher")
+@dataclass(frozen=True, kw_only=True)
+class Fisher(Criterion):
+    r"""Rise of the loss without a channel, by the Fisher information of a gate on it.
+
+    .. math:: s_c = \frac{1}{2N} \sum_n
+        \Bigl( \sum_{x} \frac{\partial L_n}{\partial m_{xc}} \Bigr)^2
+
+    over N images and the points x where readers see the channel: one mask for all that is coupled.
+    It is the second-order term of the loss at the weights of a trained network, whose gradient is
+    zero, with the Fisher information for the Hessian.
+
+    Source: Theis et al., Faster gaze prediction with dense networks and Fisher pruning, 2018,
+    arXiv:1801.05787.
+    Difference: one scoring in evaluation mode; there a channel goes every few steps of training.
+    Gates sit where a channel is read, not where it is made, and what a channel costs is left to
+    the scope (``cost-aware`` divides by it, as the paper does).
+    """
+
+    source: ClassVar[Source] = Source(
+        paper="Theis et al., Faster Gaze Prediction with Dense Networks and Fisher Pruning, arXiv",
+        year=2018,
+        arxiv="1801.05787",
+        section="2.4.1",
+    )
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS | Needs.GRADIENTS
+    comparable: ClassVar[bool] = True
+
+    def observe(
+        self, graph: Graph, model: nn.Module
+    ) -> AbstractContextManager[Mapping[str, Tensor]]:
+        """Add up the squares of the gradients of gates over images."""
+        return sum_over_gates(graph, model, points(graph), torch.square)
+
+    def score(self, evidence: Evidence) -> FloatArray:
+        """Return half of the mean squares, shape [C], in the unit of the loss, >= 0.
+
+        Raises:
+            PruningError: No convolution or linear layer reads a group.
+        """
+        require_readers(evidence.graph)
+        means: FloatArray = evidence.sums["total"].numpy() / (2 * evidence.num_images)
+        return means
