@@ -48,5 +48,7 @@ def score(
     ]
     return Answer(
         document={"model": model, "criterion": found.criterion, "scores": found.scores},
-        shown=table(("group", "channels", "lowest", "median", "highest"), rows, title=found.criterion),
+        shown=table(
+            ("group", "channels", "lowest", "median", "highest"), rows, title=found.criterion
+        ),
     )
