@@ -4,7 +4,7 @@ Shapes: C = channels of all groups; F = elements a channel of one group owns in 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from enum import Flag, auto
@@ -133,6 +133,14 @@ class Criterion(ABC):
     @abstractmethod
     def score(self, evidence: Evidence) -> FloatArray:
         """Return one finite score a channel, shape [C]; larger means more important."""
+
+    def choose(
+        self,
+        graph: Graph,  # noqa: ARG002  (for those that choose)
+        batches: Iterable[Sequence[Tensor]] | None,  # noqa: ARG002
+    ) -> str | None:
+        """Return the name of a criterion to use on a graph and data instead; None is this one."""
+        return None
 
     def seeded(self, seed: int) -> "Criterion":
         """Return the criterion with another ``seed``, or itself if it draws nothing."""

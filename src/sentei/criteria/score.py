@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentei.criteria.auto import Auto
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Needs
 from sentei.criteria.derivatives import Derivatives
 from sentei.errors import DataError, PruningError, check_type
@@ -71,9 +70,9 @@ def score(
     check_type("graph", graph, Graph)
     name = criterion if isinstance(criterion, str) else repr(criterion)
     chosen = CRITERIA[criterion]() if isinstance(criterion, str) else criterion
-    if isinstance(chosen, Auto):
-        name = chosen.choose(graph, batches)
-        chosen = CRITERIA[name]()
+    other = chosen.choose(graph, batches)
+    if other is not None:
+        name, chosen = other, CRITERIA[other]()
     model = graph.model if model is None else model
     parameters = owned_parameters(graph, model)
     _check_finite(parameters)
