@@ -14,8 +14,7 @@ from sentei import score, trace
 from sentei.cost import CostModel
 from sentei.criteria import Criterion
 from sentei.criteria.dcp import Dcp
-from sentei.criteria.fisher import Fisher
-from sentei.criteria.group_fisher import GroupFisher
+from sentei.criteria.fisher import Fisher, GroupFisher
 from sentei.criteria.taylor_activation import TaylorActivation
 from sentei.errors import PruningError
 from tests.support.nets import ResidualNet, example, fill

@@ -8,7 +8,6 @@ import numpy as np
 from torch import Tensor
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source
-from sentei.criteria.magnitude import Magnitude
 from sentei.graph import Graph
 from sentei.graph.points import points
 
@@ -38,7 +37,7 @@ class Auto(Criterion):
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Return what ``l1`` does, shape [C]: the weights are all there is to look at."""
-        return Magnitude().score(evidence)
+        return CRITERIA["l1"]().score(evidence)
 
 
 def _has_classes(batches: Iterable[Sequence[Tensor]]) -> bool:
