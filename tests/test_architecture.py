@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -34,6 +35,15 @@ def modules_after(statement: str) -> set[str]:
 )
 def test_import_costs_no_torch(statement: str) -> None:
     assert "torch" not in modules_after(statement)
+
+
+def test_every_note_of_a_change_is_of_a_kind_that_a_release_prints() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    kinds = {kind["directory"] for kind in settings["tool"]["towncrier"]["type"]}
+
+    found = {path.name.split(".")[-2] for path in (ROOT / "changelog.d").glob("*.md")}
+
+    assert found <= kinds
 
 
 def test_star_import_gives_the_public_names() -> None:
