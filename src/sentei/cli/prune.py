@@ -23,7 +23,8 @@ class Options:
         data: Images: digits, elpv, cifar10:DIR, folder:DIR, or FILE.py:FACTORY.
         target: What the pruned network may cost, such as macs=0.5 or macs=0.5,params=0.6.
         output: Directory of the run; by default one below runs/.
-        criterion: How important a channel is (see: sentei list criteria).
+        criterion: How important a channel is (see: sentei list criteria); auto, the default, takes
+            fisher where layers read every group, else l1.
         scope: How channels of different groups are compared (see: sentei list scopes).
         round_to: Make widths multiples of this number; the default is the largest of 16, 8 and 4
             with which the budget can be met, as fast runtimes like such widths.

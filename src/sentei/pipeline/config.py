@@ -70,7 +70,8 @@ class RunConfig:
         fine_tune_when: Train the dense network on the data first: when its classifier is new
             (``"new-classifier"``), ``"always"`` or ``"never"``.
         fine_tune: Recipe of that training.
-        criterion: How important a channel is.
+        criterion: How important a channel is; ``auto`` is ``fisher`` where images have classes, else
+            ``l1``.
         calibration_images: Training images that the criterion looks at, >= 1.
         scope: How channels of different groups are compared.
         round_to: Widths become multiples of it, >= 1; None takes the largest of 16, 8 and 4 with

@@ -84,7 +84,8 @@ def prune(  # noqa: PLR0913  (one verb of the public interface; everything after
         model: Any module.
         inputs: Example inputs: a tensor, a tuple (positional) or a dict (keyword arguments).
         budget: What the result may cost, such as ``"macs=0.5"``.
-        criterion: How important a channel is.
+        criterion: How important a channel is; ``auto`` is ``fisher`` where images have classes, else
+            ``l1``.
         scope: How channels of different groups are compared.
         round_to: Widths become multiples of it, >= 1; None takes the largest of 16, 8 and 4 with
             which the budget can be met.
