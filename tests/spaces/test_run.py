@@ -212,7 +212,7 @@ def test_the_search_ends_with_full_trainings_of_finalists_and_rivals(
     directory, analysis = finished
     full = [row for row in rows_in(directory) if row["epochs"] == 2]
 
-    assert {"uniform L1", "global L1", "default"} < {row["space"] for row in full}
+    assert {"uniform L1", "global L1", "cost-aware L1"} < {row["space"] for row in full}
     assert {row["replicate"] for row in full} == {0, 1, 2}
     assert {c.method for c in analysis.contenders} == {row["space"] for row in full}
     assert "C5" in {verdict.conjecture for verdict in analysis.verdicts}
@@ -280,7 +280,7 @@ def test_the_found_architecture_and_its_rivals_are_timed_once(
     times = json.loads((directory / "latency-found-0.5.json").read_text())
 
     assert [f.name.removeprefix("found by ") for f in analysis.found] == [*times["times_ms"]]
-    assert {"uniform L1", "global L1", "default"} < times["times_ms"].keys()
+    assert {"uniform L1", "global L1", "cost-aware L1"} < times["times_ms"].keys()
     accuracies = {c.method: c.accuracy for c in analysis.contenders}
     for found in analysis.found:
         method = found.name.removeprefix("found by ")
@@ -326,7 +326,7 @@ def test_latencies_of_other_subnetworks_or_torn_ones_are_not_taken(
     path.write_text(text)
 
     assert contest_latency.read_contest_times(tmp_path, 0.5, contest) is not None
-    other = {**contest, "default": [{"subnet": "another"}]}
+    other = {**contest, "cost-aware L1": [{"subnet": "another"}]}
     assert contest_latency.read_contest_times(tmp_path, 0.5, other) is None
     path.write_text(text[:50])
     with pytest.raises(CheckpointError, match=r"holds no latencies .*delete it, they are measured"):

@@ -15,7 +15,11 @@ from sentei.spaces.study import Session
 from sentei.spaces.subnets import Member, Row, Wish, choose
 
 SEARCHED = ("search refined", "search base")
-RIVALS: Mapping[str, str] = {"uniform L1": "local", "global L1": "global", "default": "cost-aware"}
+RIVALS: Mapping[str, str] = {
+    "uniform L1": "local",
+    "global L1": "global",
+    "cost-aware L1": "cost-aware",
+}
 """What the found subnetwork is compared with -> scope of the allocation."""
 
 _LIMITS = {"macs": "macs", "params": "num_parameters"}
