@@ -45,8 +45,9 @@ class CostAware(Scope):
                 "a score is negative; use scope 'global', or a criterion without signs"
             )
         relative = ranking.savings / (np.sum(ranking.savings) or 1.0) * len(ranking.savings)
-        sums = np.array([float(scores_C.sum()) for scores_C in ranking.scores])
-        worth = sums if ranking.comparable else ranking.num_weights
+        worth = ranking.num_weights
+        if ranking.comparable:
+            worth = np.array([scores_C.sum() for scores_C in ranking.scores])
         factors = worth / np.maximum(relative, _LEAST_SAVING)
         return [_shares(s) * f for s, f in zip(ranking.scores, factors, strict=True)]
 

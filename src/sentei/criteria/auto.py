@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from torch import Tensor
 
 from sentei.criteria.base import CRITERIA, Criterion, Evidence, FloatArray, Source
+from sentei.criteria.watch import count_points
 from sentei.graph import Graph
 from sentei.graph.points import points
 
@@ -30,10 +30,9 @@ class Auto(Criterion):
             batches: (images, labels) pairs, or None. Of a list the first is looked at; others
                 are taken to hold labels.
         """
-        read = np.zeros(graph.num_channels, dtype=np.bool_)
-        for point in points(graph):
-            read[point.owned] = True
-        return "fisher" if batches is not None and _has_classes(batches) and read.all() else "l1"
+        if batches is None or not _has_classes(batches):
+            return "l1"
+        return "fisher" if (count_points(graph, points(graph)) > 0).all() else "l1"
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Return what ``l1`` does, shape [C]: the weights are all there is to look at."""

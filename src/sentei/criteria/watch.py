@@ -300,10 +300,16 @@ def num_points(graph: Graph, points: Sequence[Point], missing: str) -> FloatArra
     Raises:
         PruningError: A channel lies at no point.
     """
+    counts = count_points(graph, points)
+    require(graph, counts > 0, missing)
+    return counts
+
+
+def count_points(graph: Graph, points: Iterable[Point]) -> FloatArray:
+    """Return at how many points each channel lies, shape [G], 0 where there is none."""
     counts = np.zeros(graph.num_channels)
     for point in points:
         counts[point.owned] += 1
-    require(graph, counts > 0, missing)
     return counts
 
 

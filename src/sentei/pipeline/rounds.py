@@ -14,12 +14,7 @@ from sentei.cost import CostModel
 from sentei.criteria import Criterion, Scores, score
 from sentei.errors import BudgetError, PlanError
 from sentei.graph import Graph, trace
-from sentei.pipeline.config import (
-    DEFAULT_CRITERION,
-    DEFAULT_FLOOR,
-    DEFAULT_SCOPE,
-    DEFAULT_TOLERANCE,
-)
+from sentei.pipeline.config import DEFAULT_FLOOR, DEFAULT_SCOPE, DEFAULT_TOLERANCE
 from sentei.records import summarise_scores
 from sentei.surgery import Plan, Verification, apply, plan_removal, verify
 from sentei.train.checks import preserve_modes
@@ -102,8 +97,10 @@ def prune_round(
         if scoring_device is not None:
             model.cpu()
         allocation = _allocate(graph, scores, budget, selection)
-    if selection.criterion == DEFAULT_CRITERION:
-        note = f"channels are ranked by {scores.criterion}, as criterion {DEFAULT_CRITERION} chose"
+    if isinstance(selection.criterion, str) and selection.criterion != scores.criterion:
+        note = (
+            f"channels are ranked by {scores.criterion}, as criterion {selection.criterion} chose"
+        )
         allocation = replace(allocation, notes=(note, *allocation.notes))
     chosen = plan_widths(graph, scores, allocation.widths)
     small = apply(chosen, model)
