@@ -171,6 +171,7 @@ def test_a_method_that_cannot_work_fails_alone_and_says_what_would(tmp_path: Pat
     assert [r["method"] for r in found.rows] == ["l1"]
     assert "network-slimming" in found.failures[0]["job"]
     assert "sparsify with 'ssl'" in found.failures[0]["error"]
+    assert found.failures[0]["traceback"].startswith("Traceback")
 
 
 def test_one_calibration_image_is_enough_or_a_method_for_which_it_is_is_named(

@@ -73,6 +73,12 @@ def test_uniform_keeps_the_same_share_of_every_group(task: Task) -> None:
     assert np.ptp(shares) <= 1 / 16
 
 
+def test_the_default_says_which_criterion_ranked(task: Task) -> None:
+    notes = METHODS["default"].run(task).notes
+
+    assert "channels are ranked by fisher, as criterion auto chose" in notes
+
+
 def test_networks_from_scratch_forget_the_weights(task: Task) -> None:
     kept, new = METHODS["uniform"].run(task), METHODS["smaller-dense"].run(task)
 

@@ -143,6 +143,15 @@ def test_recipes_are_crossed_with_methods() -> None:
     ]
 
 
+def test_notes_are_listed_once_a_method_with_the_number_of_their_jobs() -> None:
+    noted = [row("a", 0.5, seed, 0.8, notes=["ranked by x", "odd"][: seed + 1]) for seed in (0, 1)]
+
+    sheet = sheets([*noted, row("random", 0.5, 0, 0.5, notes=[])])[-1]
+
+    assert (sheet.caption, sheet.headers) == ("Notes", ("method", "note", "jobs"))
+    assert sheet.rows == [["a", "ranked by x", (2.0, "2")], ["a", "odd", (1.0, "1")]]
+
+
 def test_markdown_has_every_table_and_no_broken_row() -> None:
     text = markdown_comparison([row("x|y", 0.5, 0, 0.5), row("random", 0.5, 0, 0.4)])
 

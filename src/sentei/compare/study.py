@@ -27,7 +27,8 @@ class Comparison:
 
     Attributes:
         rows: One mapping for each finished job, in the order of the jobs.
-        failures: Label and last line of the error of each job that failed.
+        failures: Label, last line of the error, and the whole of it (``traceback``), of each job that
+            failed.
         base: What the network does before pruning, and its digests.
     """
 
@@ -144,6 +145,7 @@ def _collect(store: engine.Store, keys: list[str], base: dict[str, Any]) -> Comp
         {
             "job": ", ".join(f"{k} {v}" for k, v in jobs[key].spec.items()),
             "error": failures[key].error.strip().splitlines()[-1],
+            "traceback": failures[key].error,
         }
         for key in keys
         if key in failures and key not in results

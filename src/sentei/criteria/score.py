@@ -30,11 +30,13 @@ class Scores:
         criterion: Name of the criterion.
         by_group: Scores by group name, each float64 [width].
         comparable: Scores of different groups can be compared as they are.
+        notes: What a reader should know: which criterion ``auto`` chose.
     """
 
     criterion: str
     by_group: Mapping[str, FloatArray] = field(repr=False)
     comparable: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def score(
@@ -70,8 +72,11 @@ def score(
     check_type("graph", graph, Graph)
     name = criterion if isinstance(criterion, str) else repr(criterion)
     chosen = CRITERIA[criterion]() if isinstance(criterion, str) else criterion
+    notes: tuple[str, ...] = ()
     other = chosen.choose(graph, batches)
     if other is not None:
+        asked = type(chosen).__name__.lower()
+        notes = (f"channels are ranked by {other}, as criterion {asked} chose",)
         name, chosen = other, CRITERIA[other]()
     model = graph.model if model is None else model
     parameters = owned_parameters(graph, model)
@@ -91,7 +96,10 @@ def score(
     with torch.no_grad():
         values = chosen.score(evidence)
     return Scores(
-        criterion=name, by_group=split_by_group(graph, name, values), comparable=chosen.comparable
+        criterion=name,
+        by_group=split_by_group(graph, name, values),
+        comparable=chosen.comparable,
+        notes=notes,
     )
 
 

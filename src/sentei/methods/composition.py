@@ -158,7 +158,7 @@ class Composition(Method):
             judged=task.validate(small),
             widths=dict(zip(names, widths.tolist(), strict=True)),
             verification=verification,
-            notes=notes,
+            notes=(*scores.notes, *notes),
         )
 
     def _choose_widths(

@@ -97,11 +97,7 @@ def prune_round(
         if scoring_device is not None:
             model.cpu()
         allocation = _allocate(graph, scores, budget, selection)
-    if isinstance(selection.criterion, str) and selection.criterion != scores.criterion:
-        note = (
-            f"channels are ranked by {scores.criterion}, as criterion {selection.criterion} chose"
-        )
-        allocation = replace(allocation, notes=(note, *allocation.notes))
+    allocation = replace(allocation, notes=(*scores.notes, *allocation.notes))
     chosen = plan_widths(graph, scores, allocation.widths)
     small = apply(chosen, model)
     verification = verify(model, small, chosen, inputs)

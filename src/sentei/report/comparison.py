@@ -1,10 +1,11 @@
 """What a comparison of methods shows: means, ranks, areas and differences, with their spread."""
 
 # A row is one finished job: method, recipe, target, seed, accuracy, macs_left, params_left,
-# base_accuracy, seconds and epochs by phase.
+# base_accuracy, seconds and epochs by phase, perhaps notes.
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -277,6 +278,7 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     found += [_differences(b, against(rows, b)) for b in ("random", "uniform")]
     if len({row["recipe"] for row in rows}) > 1:
         found.append(_cross(rows))
+    found.append(_notes(rows))
     return [sheet for sheet in found if sheet.rows]
 
 
@@ -360,3 +362,12 @@ def _cross(rows: Sequence[Row]) -> Sheet:
             line.append((float(np.mean(own)), _percent(float(np.mean(own)))) if own else "")
         lines.append(line)
     return Sheet(caption="Methods by recipes", headers=("method", *recipes), rows=lines)
+
+
+def _notes(rows: Sequence[Row]) -> Sheet:
+    """Return what the methods said about their runs, and in how many."""
+    said = Counter((row["method"], note) for row in rows for note in row.get("notes", ()))
+    lines: list[list[str | tuple[float, str]]] = [
+        [method, note, (float(count), str(count))] for (method, note), count in said.items()
+    ]
+    return Sheet(caption="Notes", headers=("method", "note", "jobs"), rows=lines)
