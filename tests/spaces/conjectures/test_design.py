@@ -155,5 +155,9 @@ def test_bad_sites_are_named() -> None:
         optimum_follows_design([site("a", 0.5, 0.0)])
     with pytest.raises(ValueError, match=r"m\* of a at 0.5 has an interval without width"):
         optimum_follows_design([site("a", 0.5, 0.0, error=0), site("b", 0.5, 0.0)])
+    edge = site("a", 0.5, 0.0, error=0)
+    edge = replace(edge, optimum=replace(edge.optimum, at_bound=0.98))
+    with pytest.raises(ValueError, match=r"on a bound of what can be attained in 98% of the"):
+        optimum_follows_design([edge, site("b", 0.5, 0.0)])
     with pytest.raises(ValueError, match="a has 0 MACs per parameter"):
         replace(site("a", 0.5, 0.0), dense_mcb=0)

@@ -159,9 +159,14 @@ def _check_sites(sites: Sequence[Site]) -> None:
         )
     for site in sites:
         if site.optimum.interval.high <= site.optimum.interval.low:
+            why = (
+                f"it lies on a bound of what can be attained in {site.optimum.at_bound:.0%} of the "
+                "resamples: there is no optimum to relate to the design"
+                if site.optimum.at_bound > 0
+                else "use more bootstrap draws or look at its population"
+            )
             raise ValueError(
-                f"m* of {site.network} at {site.regime} has an interval without width; "
-                f"use more bootstrap draws or look at its population"
+                f"m* of {site.network} at {site.regime} has an interval without width; {why}"
             )
 
 
