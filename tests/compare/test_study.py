@@ -79,6 +79,19 @@ def test_all_methods_start_from_one_network_whose_digest_is_kept(
     assert facts["test_images"] == 80
 
 
+def test_a_factory_that_knows_no_options_gives_the_images(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from sentei.data import load_data\ndef make():\n    return load_data('digits')\n"
+    )
+    config = quick(tmp_path / "study", data=f"{file}:make", methods=("random",), seeds=1)
+
+    found = compare(config, executor=engine.EXECUTORS["serial"]())
+
+    assert found.failures == []
+    assert [r["method"] for r in found.rows] == ["random"]
+
+
 def test_rows_and_page_name_the_commit_of_the_code(
     finished: tuple[CompareConfig, list[dict[str, Any]]],
 ) -> None:

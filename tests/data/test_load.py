@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sentei.data import load_data
+from sentei.data.base import num_samples
 from sentei.errors import DataError, UnknownNameError
 
 USER_CODE = """
@@ -35,6 +36,10 @@ class Noise:
 def hollow():
     from dataclasses import replace
     return replace(load_data("digits"), test=[])
+
+def everything(**options):
+    channels = options.get("in_channels", 2)
+    return {"train": part(6 + options["seed"], channels), "val": part(3), "test": part(4)}
 
 def grey(in_channels):
     return load_data("digits")
@@ -132,8 +137,15 @@ def test_digest_changes_with_the_users_data(user_file: Path) -> None:
     assert load_data(spec).digest != load_data(spec, seed=1).digest
 
 
+def test_a_factory_of_any_keywords_receives_all_options(user_file: Path) -> None:
+    splits = load_data(f"{user_file}:everything", in_channels=3, seed=2)
+
+    assert splits.input_shape == (3, 4, 5)
+    assert num_samples(splits.train) == 8
+
+
 def test_wanted_channels_must_be_there(user_file: Path) -> None:
-    with pytest.raises(DataError, match="the factory has no parameter in_channels"):
+    with pytest.raises(DataError, match="no parameter in_channels; add it, or return images"):
         load_data(f"{user_file}:mapping", in_channels=3)
 
 

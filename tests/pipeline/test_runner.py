@@ -153,13 +153,32 @@ def test_what_is_not_there_is_refused_at_once(
     assert not (Path(quick.output) / "dense").exists()
 
 
+def stop(event: Event) -> None:
+    """Interrupt a run before its first round."""
+    if isinstance(event, StageEvent) and event.state == "begin" and event.stage == "round 1":
+        raise KeyboardInterrupt
+
+
+def test_a_run_goes_on_with_a_factory_that_knows_no_options(
+    quick: RunConfig, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from sentei.data import load_data\ndef make():\n    return load_data('digits')\n"
+    )
+    config = dataclasses.replace(quick, data=f"{file}:make")
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(config, on_progress=stop)
+
+    record = pipeline.run(config)
+
+    assert record.after.macs <= 0.5 * record.before.macs
+
+
 def test_data_that_changed_are_not_gone_on_with(
     quick: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(event: Event) -> None:
-        if isinstance(event, StageEvent) and event.state == "begin" and event.stage == "round 1":
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(quick, on_progress=stop)
     other = dataclasses.replace(digits(), digest="other")

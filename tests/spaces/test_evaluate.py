@@ -22,7 +22,7 @@ from sentei.data.tensor_images import TensorImages
 from sentei.errors import ConfigError, PruningError, UnknownNameError
 from sentei.graph import trace
 from sentei.seeding import derive_seed
-from sentei.spaces.evaluate import Evaluator
+from sentei.spaces.evaluate import Evaluator, make_runner
 from sentei.spaces.protocol import Protocol, SubnetJob
 from sentei.spaces.zero_cost import PROXIES
 from sentei.surgery import apply, mask
@@ -277,3 +277,24 @@ def test_workers_of_the_engine_give_the_rows_of_the_evaluator(
     assert [stable(rows[job.key]) for job in jobs] == [
         stable(dict(run(dict(job.spec), silent))) for job in jobs
     ]
+
+
+def test_a_factory_that_knows_no_options_gives_a_study_its_images(
+    trained: nn.Module, tmp_path: Path
+) -> None:
+    source = {"kind": "builtin", "spec": "digits_cnn", "kwargs": {"num_classes": 10}}
+    save_pretrained(trained, tmp_path / "base", source=source)
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from sentei.data import load_data\ndef make():\n    return load_data('digits')\n"
+    )
+    protocol = dataclasses.replace(PROTOCOL, train_images=200, val_images=50, test_images=50)
+    context = {"protocol": protocol.as_json(), "directory": str(tmp_path)}
+    job = {"widths": WIDTHS}
+
+    rows = [
+        dict(make_runner({**context, "data": data})(job, silent))
+        for data in (f"{file}:make", "digits")
+    ]
+
+    assert stable(rows[0]) == stable(rows[1])

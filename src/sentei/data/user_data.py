@@ -13,13 +13,17 @@ from sentei.errors import DataError
 from sentei.user_code import find_factory, import_path
 
 _DIGEST_SAMPLES = 64  # of each part: a data set may be too large to read whole
+_REMEDIES = {
+    "image_size": "add it, or leave the option out",
+    "in_channels": "add it, or return images with as many channels as the network takes",
+}
 
 
 def load_user_splits(spec: str, options: DataOptions) -> DataSplits:
     """Import the user's file or module, call the factory, and return its splits.
 
     Runs the user's code. The factory receives those of ``image_size``, ``seed`` and ``in_channels``
-    that it has parameters for; it returns a DataSplits, or a mapping with the data sets "train",
+    that are asked for and that it has parameters for, or all where it takes ``**kwargs``; it returns a DataSplits, or a mapping with the data sets "train",
     "val" and "test" and optionally "class_names".
 
     Raises:
@@ -43,15 +47,17 @@ def load_user_splits(spec: str, options: DataOptions) -> DataSplits:
 
 def _keywords(spec: str, factory: Callable[..., Any], options: DataOptions) -> dict[str, int]:
     parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     asked = {"image_size": options.image_size, "in_channels": options.in_channels}
     keywords = {name: value for name, value in asked.items() if value is not None}
     for name, value in keywords.items():
-        if name not in parameters:
+        if name not in parameters and not takes_all:
             raise DataError(
-                f"{spec}: {name}={value} was asked, but the factory has no parameter {name}; "
-                f"add it, or leave the option out"
+                f"{spec}: {name}={value} is needed, but the factory has no parameter {name}; "
+                f"{_REMEDIES[name]}"
             )
-    return {**keywords, "seed": options.seed} if "seed" in parameters else keywords
+    knows_seed = takes_all or "seed" in parameters
+    return {**keywords, "seed": options.seed} if knows_seed else keywords
 
 
 def _from_mapping(spec: str, result: Mapping[str, Any]) -> DataSplits:

@@ -135,8 +135,8 @@ def _make(config: BaseConfig, directory: Path, on_progress: OnProgress | None) -
     folder = directory / BASE_FOLDER
     data = load_splits(config)
     network = _load(config, data)
-    if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
-        data = load_splits(config, network.model)
+    channels = None if network.input_shape is None else network.input_shape[0]
+    data = splits.with_channels(data, channels, lambda _: load_splits(config, network.model))
     network.check_takes(data.input_shape, of=config.data)
     with resumable(directory) as training:
         if network.is_new:

@@ -1,12 +1,14 @@
 """Looking without touching: the groups of a network, what is frozen and why, and scores."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from sentei.criteria import CRITERIA, Needs, score
 from sentei.data import calibration_batches, load_data
 from sentei.errors import PruningError, UnknownNameError
 from sentei.graph import Graph, trace
 from sentei.pipeline.network import Network
+from sentei.pipeline.splits import with_channels
 from sentei.registry import did_you_mean
 
 
@@ -112,7 +114,8 @@ def inspect_scores(
         )
     if data is not None:
         channels = None if network.input_shape is None else network.input_shape[0]
-        splits = load_data(data, image_size=image_size, in_channels=channels)
+        load = partial(load_data, data, image_size=image_size)
+        splits = with_channels(load(), channels, lambda n: load(in_channels=n))
         batches = calibration_batches(splits, num_images=num_images, batch_size=32, seed=seed)
     inputs = network.example(image_size=image_size) if batches is None else batches[0][0][:1]
     scores = score(trace(network.model, inputs), criterion, batches=batches)

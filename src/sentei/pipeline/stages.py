@@ -27,6 +27,7 @@ from sentei.pipeline.rounds import (
     plan_of,
     prune_round,
 )
+from sentei.pipeline.splits import with_channels
 from sentei.pipeline.workshop import DENSE_STAGE, EVALUATION_BATCH, Workshop, use_fast_format
 from sentei.records import atomic_write_text, write_record
 from sentei.report import write_report
@@ -70,9 +71,8 @@ def _make_dense(shop: Workshop) -> Found:
         trust_code=config.trust_code,
         seed=config.seed,
     )
-    if network.input_shape is not None and network.input_shape[0] != data.input_shape[0]:
-        data = shop.load_data(in_channels=network.input_shape[0])
-    shop.data = data
+    channels = None if network.input_shape is None else network.input_shape[0]
+    shop.data = data = with_channels(data, channels, lambda n: shop.load_data(in_channels=n))
     network.check_takes(data.input_shape, of=config.data)
     _check_finite(network)
     digest = _digest(network.model)

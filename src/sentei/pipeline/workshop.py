@@ -14,6 +14,7 @@ from sentei.pipeline.batches import EpochBatches
 from sentei.pipeline.config import RunConfig
 from sentei.pipeline.journal import CHECKPOINTS_FOLDER, DENSE_FOLDER, Journal
 from sentei.pipeline.network import MODEL_FOLDER
+from sentei.pipeline.splits import with_channels
 from sentei.seeding import derive_seed
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
 from sentei.train import RunOptions, TrainConfig, fit, recalibrate_batch_norm
@@ -53,7 +54,11 @@ class Workshop:
             DataError: they have changed since.
         """
         done = self.journal.results[DENSE_STAGE]
-        data = self.load_data(in_channels=done["data_channels"])
+        data = with_channels(
+            self.load_data(in_channels=None),
+            done["data_channels"],
+            lambda n: self.load_data(in_channels=n),
+        )
         if data.digest != done["data"]["digest"]:
             raise DataError(
                 f"{self.config.data}: the images, labels or split changed since this run began; "
@@ -62,7 +67,7 @@ class Workshop:
         return data
 
     def load_data(self, *, in_channels: int | None) -> DataSplits:
-        """Load the data for the first time, with as many channels as the network takes."""
+        """Load the data, with so many channels; None is their own."""
         return load_data(
             self.config.data,
             image_size=self.config.image_size,
