@@ -247,6 +247,21 @@ def test_directory_without_a_study_cannot_be_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_database_is_named_and_the_next_driver_builds_it_anew(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with read_store(tmp_path) as store:
+        there = store.results()
+    for file in tmp_path.glob(f"{DATABASE_NAME}*"):
+        file.unlink()
+    (tmp_path / DATABASE_NAME).touch()
+
+    message = "study.sqlite is empty or no study; run the command that began the study again"
+    with pytest.raises(CheckpointError, match=message):
+        read_store(tmp_path).__enter__()
+    with open_store(tmp_path, META) as store:
+        assert store.results() == there
+
+
 def test_reader_sees_a_study_at_work_and_cannot_change_it(tmp_path: Path) -> None:
     with open_store(tmp_path, META) as driver:
         driver.add_jobs(JOBS)

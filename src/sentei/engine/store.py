@@ -288,6 +288,11 @@ def rebuild_store(directory: Path | str) -> None:
 
 
 def _check_version(store: Store) -> None:
+    if not store.rows("SELECT 1 FROM sqlite_master WHERE name = 'study'"):
+        raise CheckpointError(
+            f"{store.directory / DATABASE_NAME} is empty or no study; run the command that began the "
+            f"study again, which builds it anew from {JOURNAL_NAME}"
+        )
     versions = store.rows("SELECT value FROM study WHERE name = 'version'")
     if versions != [(VERSION,)]:
         raise CheckpointError(

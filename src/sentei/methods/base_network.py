@@ -29,6 +29,11 @@ from sentei.train.progress import OnProgress
 BASE_FOLDER = "base"
 _FACTS_NAME = "facts.json"
 _TRAINING_FOLDER = "training"
+_FACTS = (
+    *("sha256", "data_digest", "accuracy", "test_images"),
+    *("val_accuracy", "val_images", "trained_here"),
+)
+_REMEDY = "restore it, or start in another directory (-o)"
 _JUDGED: tuple[Split, ...] = ("val", "test")
 
 
@@ -116,19 +121,32 @@ def base_facts(directory: Path) -> dict[str, Any] | None:
     """Return what is known of a base network that was made, as `prepare_base` does; else None.
 
     Raises:
-        CheckpointError: The weights there are not those that it began with.
+        CheckpointError: The weights there are not those that it began with, or a file is missing
+            or damaged.
     """
     folder = directory / BASE_FOLDER
     path = folder / _FACTS_NAME
     if not path.exists():
         return None
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    facts = _read_facts(path)
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise CheckpointError(f"{folder / WEIGHTS_NAME} is missing, the base network; {_REMEDY}")
     if facts["sha256"] != _digest(folder):
         raise CheckpointError(
-            f"{folder}: the base network is not the one this study began with; restore it, or "
-            "start in another directory (-o)"
+            f"{folder}: the base network is not the one this study began with; {_REMEDY}"
         )
     return facts
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {_REMEDY}") from error
+    missing = [name for name in _FACTS if not isinstance(facts, dict) or name not in facts]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}: it was altered; {_REMEDY}")
+    return dict(facts)
 
 
 def _make(config: BaseConfig, directory: Path, on_progress: OnProgress | None) -> dict[str, Any]:
