@@ -10,7 +10,7 @@ from torch import nn
 
 from sentei import Budget, measure
 from sentei.cost.uses import weight_uses
-from sentei.errors import BudgetError, ModelError
+from sentei.errors import BudgetError, ModelError, UnknownNameError
 from sentei.methods import METHODS, Task
 from sentei.methods.scratch import reset_parameters
 from sentei.methods.unstructured import smallest_weights
@@ -59,6 +59,23 @@ def test_weight_magnitude_keeps_zeros_and_shapes_and_meets_the_sparse_budget(tas
     assert outcome.density == sum(nonzero.values()) / sum(
         outcome.model.get_parameter(n).numel() for n in uses
     )
+
+
+def test_weight_magnitude_keeps_all_weights_of_what_is_protected(task: Task) -> None:
+    model = METHODS["weight-magnitude"].run(replace(task, protect=("conv2", "linear.weight"))).model
+
+    zeros = {n: int((p == 0).sum()) for n, p in model.named_parameters() if p.dim() > 1}
+    assert [n for n, count in zeros.items() if count == 0] == ["conv2.weight", "linear.weight"]
+
+
+def test_protected_weights_may_leave_too_little_to_remove(task: Task) -> None:
+    with pytest.raises(BudgetError, match=r"cannot be met: \d+ are those of the protected weights"):
+        METHODS["weight-magnitude"].run(replace(task, protect=("",)))
+
+
+def test_what_is_protected_must_be_there(task: Task) -> None:
+    with pytest.raises(UnknownNameError, match=r"cannot protect 'conv9'.*Did you mean 'conv"):
+        METHODS["weight-magnitude"].run(replace(task, protect=("conv9",)))
 
 
 def test_weight_magnitude_refuses_a_budget_it_cannot_count(task: Task) -> None:

@@ -173,6 +173,7 @@ class Composition(Method):
                 budget=task.budget,
                 floor=task.floor,
                 tolerance=task.tolerance,
+                round_to=task.round_to,
                 evaluate=_Judge(graph, scores, task),
                 seed=derive_seed(task.seed, "search"),
             )

@@ -1,7 +1,7 @@
 """Single weights instead of channels: the contrast that shows what structure is for."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from sentei.cost import measure
 from sentei.cost.uses import weight_uses
-from sentei.errors import BudgetError
+from sentei.errors import BudgetError, UnknownNameError
 from sentei.methods.base import BASELINE, METHODS, Card, Method, Outcome
 from sentei.methods.task import Phase, Stopwatch, Task
+from sentei.registry import did_you_mean
 from sentei.train import Hook
 
 Masks = Mapping[str, Tensor]
@@ -63,7 +64,8 @@ class WeightMagnitude(Method):
                 )
             dense = measure(model, task.inputs[:1]).macs
             limit = target * dense if target <= 1 else target
-            masks, left = smallest_weights(model, uses, limit=limit)
+            whole = protected(model, task.protect)
+            masks, left = smallest_weights(model, uses, limit=limit, whole=whole)
             hook = KeepZero(masks)
             hook.after_step(model)
             task.recalibrate(model)
@@ -86,8 +88,25 @@ class WeightMagnitude(Method):
         )
 
 
+def protected(model: nn.Module, names: Sequence[str]) -> set[str]:
+    """Return the parameters that are named, or are inside of modules that are.
+
+    Raises:
+        UnknownNameError: A name is neither a module nor a parameter.
+    """
+    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    known = [*parameters, *(name for name, _ in model.named_modules())]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"cannot protect {name!r}: the model has no such module or parameter."
+                f"{did_you_mean(name, known)}"
+            )
+    return {p for p in parameters for n in names if not n or p == n or p.startswith(f"{n}.")}
+
+
 def smallest_weights(
-    model: nn.Module, uses: Mapping[str, int], *, limit: float
+    model: nn.Module, uses: Mapping[str, int], *, limit: float, whole: Collection[str] = ()
 ) -> tuple[dict[str, Tensor], int]:
     """Return which elements stay when the smallest go until multiply-adds are at most ``limit``.
 
@@ -95,9 +114,13 @@ def smallest_weights(
         model: The network.
         uses: Multiply-adds of one element of each weight, by name.
         limit: Multiply-adds that may be left.
+        whole: Names of weights that keep all their elements.
 
     Returns:
         The masks, and the multiply-adds left.
+
+    Raises:
+        BudgetError: The weights that stay whole cost more than the limit.
     """
     names = list(uses)
     sizes = np.concatenate(
@@ -105,9 +128,17 @@ def smallest_weights(
     )
     counts = [model.get_parameter(n).numel() for n in names]
     costs = np.repeat([uses[n] for n in names], counts)
+    may_go = np.repeat([n not in whole for n in names], counts)
     order = np.argsort(sizes, kind="stable")
+    order = order[may_go[order]]
     left = int(costs.sum()) - np.cumsum(costs[order])
-    num_gone = int(np.argmax(left <= limit)) + 1
+    fits = left <= limit
+    if not fits.any():
+        raise BudgetError(
+            f"macs: a limit of {limit:.0f} cannot be met: {costs[~may_go].sum()} are those of the "
+            "protected weights; raise the limit, or protect less"
+        )
+    num_gone = int(np.argmax(fits)) + 1
     keep = np.ones(len(sizes), dtype=np.bool_)
     keep[order[:num_gone]] = False
     parts = np.split(keep, np.cumsum(counts)[:-1])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from sentei.allocate import Budget
+from sentei.allocate.grid import RoundTo
 from sentei.cost import CostModel
 from sentei.criteria import Scores
 from sentei.criteria.base import Source
@@ -41,6 +42,7 @@ class Problem:
         budget: What the result may cost.
         floor: Least share of a group that stays, in [0, 1].
         tolerance: How far below its limit the binding cost may end, relative, in [0, 1).
+        round_to: Widths of pruned groups are multiples of it, >= 1; by group name, 1 for others.
         evaluate: Judges a candidate.
         seed: Of all draws: the same problem gives the same answer.
     """
@@ -52,6 +54,7 @@ class Problem:
     floor: float
     tolerance: float
     evaluate: Evaluate = field(repr=False)
+    round_to: RoundTo = 1
     seed: int = 0
 
 

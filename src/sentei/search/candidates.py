@@ -87,6 +87,7 @@ def widths_at_budget(problem: Problem, scores: Scores, scope: Scope) -> IntArray
         scores,
         budget=problem.budget,
         scope=scope,
+        round_to=problem.round_to,
         floor=problem.floor,
         tolerance=problem.tolerance,
         costs=problem.costs,
