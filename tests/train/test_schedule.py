@@ -34,3 +34,10 @@ def test_a_warmup_that_ends_inside_a_step_never_exceeds_the_full_rate() -> None:
 def test_a_run_that_is_all_warmup_ends_at_the_full_rate() -> None:
     config = TrainConfig(epochs=1, learning_rate=1.0, warmup_epochs=1.0)
     assert _rates(config, 4) == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+def test_steps_fall_to_a_tenth_at_shares_of_the_run_however_long_it_is() -> None:
+    config = TrainConfig(epochs=3, learning_rate=1.0, schedule="step", step_at=(1 / 3, 2 / 3))
+    assert _rates(config, 2) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    longer = TrainConfig(epochs=30, learning_rate=1.0, schedule="step", step_at=(1 / 3, 2 / 3))
+    assert _rates(longer, 7) == pytest.approx([1] * 70 + [0.1] * 70 + [0.01] * 70)

@@ -31,8 +31,10 @@ class CompareOptions:
             all stands for those in it. The baselines are always there.
         targets: Budgets, such as macs=0.5,0.25.
         seeds: Number of seeds.
-        recipe: Recipe of the recovery, the same for all: closed (100 epochs), quick (20), short (2),
-            each also -distilled; several joined by commas cross methods with recipes.
+        recipe: Recipe of the recovery, the same for all: closed (100 epochs), quick (20), short (2);
+            or as papers for CIFAR train: pfec (40, constant rate 0.001), greg (120, steps), clr-rnf
+            (150, steps, weight decay 0.005); each also -distilled. Several joined by commas cross
+            methods with recipes.
         epochs: Epochs of the recipe, instead of its own.
         optimizer: Optimizer of the recipe, instead of its own: sgd, adamw.
         learning_rate: Learning rate of the recipe, instead of its own.

@@ -99,7 +99,7 @@ def _provenance(config: CompareConfig, found: Comparison) -> dict[str, str]:
     """Return what the numbers of a comparison rest on, in words."""
     base = found.base
     commits = sorted({row["commit"] for row in found.rows if row.get("commit")})
-    recipes = {name: dataclasses.asdict(config.recipe(name)) for name in config.recipes}
+    recipes = {name: config.recipe(name).as_json() for name in config.recipes}
     return {
         "sentei": __version__,
         "commits": ", ".join(commits) or "not run from a checkout",

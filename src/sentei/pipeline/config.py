@@ -155,6 +155,8 @@ class RunConfig:
             **values,
             "budget": dict(self.budget.limits),
             "protect": list(self.protect),
+            "fine_tune": self.fine_tune.as_json(),
+            "recover": self.recover.as_json(),
             "latency": {**values["latency"], "runtimes": list(self.latency.runtimes)},
         }
 

@@ -1,8 +1,12 @@
 """The recipe of a training run, as one frozen value."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+_Schedule = Literal["cosine", "constant", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,9 @@ class TrainConfig:
         momentum: Momentum of SGD, or the first beta of AdamW (its second is 0.999), in [0, 1).
         nesterov: Nesterov momentum; SGD only, needs ``momentum`` > 0.
         weight_decay: Decay of the weights, >= 0: an L2 term in SGD, decoupled in AdamW.
-        schedule: After the warm-up: ``"cosine"`` falls to zero, ``"constant"`` stays.
+        schedule: After the warm-up: ``"cosine"`` falls to zero, ``"constant"`` stays, ``"step"``
+            falls to a tenth at each of ``step_at``.
+        step_at: Where a step schedule falls, as shares of ``epochs``, ascending, in (0, 1).
         warmup_epochs: Length of the linear warm-up in epochs, in [0, ``epochs``]; may be fractional.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
         ema_decay: Decay of the exponential moving average of the weights a step, in [0, 1);
@@ -43,7 +49,8 @@ class TrainConfig:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: _Schedule = "cosine"
+    step_at: tuple[float, ...] = (0.5, 0.75)
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
@@ -62,7 +69,8 @@ class TrainConfig:
             ("momentum", 0 <= self.momentum < 1, "a number in [0, 1)"),
             ("nesterov", nesterov_works, "False where momentum is 0"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "a finite number >= 0"),
-            ("schedule", self.schedule in ("cosine", "constant"), "'cosine' or 'constant'"),
+            ("schedule", self.schedule in get_args(_Schedule), "'cosine', 'constant' or 'step'"),
+            ("step_at", _ascends(self.step_at), "shares of the epochs in (0, 1), ascending"),
             ("warmup_epochs", 0 <= self.warmup_epochs <= self.epochs, "in [0, epochs]"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "a number in [0, 1)"),
             ("ema_decay", 0 <= self.ema_decay < 1, "a number in [0, 1); 0 turns it off"),
@@ -77,3 +85,17 @@ class TrainConfig:
                 raise ValueError(
                     f"TrainConfig: {name}={getattr(self, name)!r} is not allowed; give {expected}"
                 )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, ``step_at`` only where the schedule heeds it.
+
+        What was written before there were steps then still is of the same recipe.
+        """
+        values = asdict(self)
+        step_at = list(values.pop("step_at"))
+        return {**values, "step_at": step_at} if self.schedule == "step" else values
+
+
+def _ascends(shares: Sequence[float]) -> bool:
+    """Return whether shares in (0, 1) ascend; there may be none."""
+    return all(early < late for early, late in pairwise((0.0, *shares, 1.0)))

@@ -359,7 +359,7 @@ class _Run:
         """Return what must be the same when a run goes on, as JSON values."""
         hooks = [type(hook).__qualname__ for hook in self.options.hooks]
         return {
-            **asdict(self.config),
+            **self.config.as_json(),
             "phase": self.options.phase,
             "num_steps": self.num_steps,
             "hooks": hooks,

@@ -12,7 +12,8 @@ def learning_rate_at(config: TrainConfig, *, step: int, num_steps: int) -> float
               \eta_t = \eta (1 + \cos(\pi (t - W) / (T - W))) / 2 \text{ after}
 
     with W the steps of the warm-up (a real number) and T all steps of the run; the constant
-    schedule keeps :math:`\eta` after the warm-up.
+    schedule keeps :math:`\eta` after the warm-up, and the step schedule divides it by ten for each
+    share s of the run with :math:`t \ge s T`.
 
     Source: Loshchilov and Hutter, SGDR, ICLR 2017, arXiv:1608.03983 (one period, no restart).
 
@@ -29,5 +30,9 @@ def learning_rate_at(config: TrainConfig, *, step: int, num_steps: int) -> float
         return config.learning_rate * min(1.0, (step + 1) / warmup)
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "step":
+        # What floating point adds to 1 / 3 * 30 must not delay a fall.
+        falls = sum(step >= share * config.epochs * num_steps - 1e-6 for share in config.step_at)
+        return config.learning_rate / 10**falls
     done = (step - warmup) / (config.epochs * num_steps - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
