@@ -337,8 +337,9 @@ used. Every row: the same checkpoint, {epochs} epochs over the same {train} imag
 (SGD {rate:g}, cosine, crop and flip, bfloat16), {seeds} seeds; accuracy in points with the standard
 error over the seeds. Pruners of Torch-Pruning that regularize (BNScalePruner, GroupNormPruner) spend
 half of the epochs on it, with their own defaults. Torch-Pruning keeps the residual stream, which it
-cannot cut in this network; its MACs are the nearest that a ratio reaches. The checkpoint has seen
-the {val} validation images; nothing was chosen on test images.
+cannot cut in this network; its MACs are the nearest that a ratio reaches. No tool's widths are
+rounded: `sentei prune` rounds unless told otherwise, the row `sentei default` does not. The checkpoint
+has seen the {val} validation images; nothing was chosen on test images.
 
 - Commits {commits}. {machine}. {versions}.
 

@@ -30,7 +30,8 @@ METHODS.register("uniform")(
 METHODS.register("default")(
     Composition(
         card=Card(
-            summary="What `sentei prune` does unless told otherwise",
+            summary="Criterion and scope of `sentei prune` unless told otherwise; widths are rounded "
+            "as the comparison says",
             section=BASELINE,
             **inputs_of(Fisher()),  # which `auto` chooses wherever it can
         ),
