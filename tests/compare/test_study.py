@@ -1,6 +1,7 @@
 """A comparison on digits, whole, interrupted and resumed."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from sentei.methods import base_network
 from sentei.models import load_model
 from sentei.records import code_commit
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
+from sentei.train import evaluate
 
 VOLATILE = ("seconds", "wall_s", "curve", "commit")
 
@@ -73,10 +75,18 @@ def test_all_methods_start_from_one_network_whose_digest_is_kept(
     finished: tuple[CompareConfig, list[dict[str, Any]]],
 ) -> None:
     config, rows = finished
+    directory = Path(config.output)
 
-    facts = json.loads((Path(config.output) / "base" / "facts.json").read_text())
-    assert {r["base_accuracy"] for r in rows} == {facts["accuracy"]}
-    assert facts["test_images"] == 80
+    (weights,) = (directory / "base").glob("*.safetensors")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with engine.read_store(directory) as store:
+        assert store.meta["base"] == digest
+    found = json.loads((directory / "rows.json").read_text())
+    assert found["base"]["sha256"] == digest
+    model, data = base_network.load_base(config, directory)
+    judged = evaluate(model, data.loader("test", batch_size=80))
+    assert {r["base_accuracy"] for r in rows} == {judged.accuracy}
+    assert judged.num_samples == 80
 
 
 def test_a_factory_that_knows_no_options_gives_the_images(tmp_path: Path) -> None:
