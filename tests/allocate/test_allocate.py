@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sentei.allocate import SCOPES, Allocation, Budget, Ranking, Scope, allocate, plan, plan_widths
+from sentei.allocate import (
+    SCOPES,
+    Allocation,
+    Budget,
+    Ranking,
+    Scope,
+    allocate,
+    check_reachable,
+    plan,
+    plan_widths,
+)
 from sentei.cost import CostModel
 from sentei.criteria import Scores, score
 from sentei.criteria.base import FloatArray
@@ -347,6 +357,19 @@ def test_target_below_the_floor_names_the_lowest_reachable() -> None:
             floor=0.2,
             costs=Linear(prices=[1, 1]),
         )
+
+
+def test_what_no_scores_reach_is_known_without_scores() -> None:
+    graph, costs = line_graph(10, 10), Linear(prices=[1, 1])
+
+    check_reachable(graph, "macs=4", floor=0.2, costs=costs)
+    with pytest.raises(BudgetError, match=r"macs: a limit of 3 .*: 4 \(0\.2000\) is the lowest"):
+        check_reachable(graph, "macs=3", floor=0.2, costs=costs)
+    # A multiple of 4 that is at least 2 is 4, of each of two groups.
+    with pytest.raises(
+        BudgetError, match=r"8 \(0\.4000\) is the lowest that floor=0\.2 and round_to=4"
+    ):
+        check_reachable(graph, "macs=7", floor=0.2, round_to=4, costs=costs)
 
 
 @given(seed=st.integers(0, 10**6), limit=st.integers(30, 120))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sentei.compare import CompareConfig, parse_targets, read_config, select_methods
-from sentei.compare.config import BASELINES, jobs_of
+from sentei.compare.config import BASELINES, jobs_of, left_out
 from sentei.errors import BudgetError, CheckpointError, ConfigError, UnknownNameError
 from sentei.methods import METHODS
 
@@ -61,6 +61,12 @@ def test_an_unknown_method_is_answered_with_the_nearest() -> None:
         ({"methods": ("l0",)}, UnknownNameError, "unknown method 'l0'"),
         ({"targets": ("macs=x",)}, BudgetError, "is no number"),
         ({"recipes": ("shrt",)}, UnknownNameError, "Did you mean 'short'"),
+        ({"floor": 0.0}, ConfigError, r"floor is 0\.0; give a share of each group in \(0, 1\]"),
+        (
+            {"methods": ("weight-magnitude",), "targets": ("params=0.5",)},
+            ConfigError,
+            "nothing to compare: weight-magnitude is left out at params=0.5: .* a limit of macs alone",
+        ),
         ({"train": {"epochs": 0}}, ConfigError, "epochs=0 is not allowed"),
         ({"train": {"epoch": 1}}, ConfigError, "epoch"),
     ],
@@ -86,6 +92,21 @@ def test_an_unknown_field_is_refused() -> None:
 def test_a_directory_without_comparison_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no comparison"):
         read_config(tmp_path)
+
+
+def test_a_method_has_no_jobs_at_targets_it_cannot_count() -> None:
+    targets = ("macs=0.5", "params=0.5", "macs=0.5,params=0.5")
+    given = config(methods=("l1", "weight-magnitude"), targets=targets, seeds=1)
+
+    found = [(job["method"], job["target"]) for job in jobs_of(given)]
+
+    assert found == [("l1", "macs=0.5"), ("weight-magnitude", "macs=0.5")] + [
+        ("l1", target) for target in targets[1:]
+    ]
+    assert left_out(given) == [
+        f"weight-magnitude is left out at {target}: it can meet a limit of macs alone"
+        for target in targets[1:]
+    ]
 
 
 def test_jobs_come_seed_by_seed() -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from sentei import engine
 from sentei.cli import main
-from sentei.compare import CompareConfig, compare, comparison_status, read_config
-from sentei.errors import CheckpointError
+from sentei.compare import CompareConfig, Comparison, compare, comparison_status, read_config
+from sentei.errors import BudgetError, CheckpointError
 from sentei.methods import base_network
 from sentei.models import load_model
 from sentei.records import code_commit
@@ -210,6 +210,49 @@ def test_one_calibration_image_is_enough_or_a_method_for_which_it_is_is_named(
     assert "'hrank', which works on one" in found.failures[0]["error"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"targets": ("macs=0.5", "macs=0.0001")},
+            r"target macs=0\.0001: .*\(0\.\d+\) is the lowest",
+        ),
+        ({"targets": ("macs=2",)}, "target macs=2: .* above 1 is the cost itself, not a factor"),
+        ({"targets": ("macs=0.2",), "floor": 0.9}, r"floor=0\.9 and round_to=1 leave reachable"),
+        ({"targets": ("macs=0.2",), "round_to": 16}, r"floor=0\.1 and round_to=16 leave reachable"),
+    ],
+)
+def test_a_target_out_of_reach_is_refused_before_the_base_network_learns(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    config = quick(tmp_path, **changes)
+
+    with pytest.raises(BudgetError, match=message):
+        compare(config, executor=engine.EXECUTORS["serial"]())
+
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_target_out_of_reach_is_not_added_to_a_comparison(
+    finished: tuple[CompareConfig, list[dict[str, Any]]],
+) -> None:
+    config, rows = finished
+    more = dataclasses.replace(config, targets=("macs=0.5", "macs=0.0001"))
+
+    with pytest.raises(BudgetError, match=r"target macs=0\.0001: "):
+        compare(more, executor=engine.EXECUTORS["serial"]())
+
+    assert comparison_status(config.output).total == len(rows)
+
+
+def test_single_weights_are_removed_however_few_widths_could_leave(tmp_path: Path) -> None:
+    config = quick(tmp_path, methods=("weight-magnitude",), targets=("macs=0.005",), seeds=1)
+
+    found = compare(config, executor=engine.EXECUTORS["serial"]())
+
+    assert [r["macs_left"] <= 0.005 for r in found.rows] == [True]
+
+
 @pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_ends_with_the_same_rows(
     tmp_path: Path, finished: tuple[CompareConfig, list[dict[str, Any]]]
@@ -257,6 +300,36 @@ def test_the_command_compares_shows_status_and_resumes(
     assert main(["compare", "--resume", str(directory), "--engine", "serial", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == document["rows"]
     assert load_pretrained(directory / "base") is not None
+
+
+def test_failed_jobs_end_with_code_3_and_one_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[CompareConfig] = []
+    numbers = dict.fromkeys(("accuracy", "macs_left", "wall_s"), 0.5)
+    row = {"target": "macs=0.5", "recipe": "short", "method": "l1", **numbers}
+    failures = [{"job": "method hrank", "error": "no images", "traceback": "..."}]
+    base = {"accuracy": 0.9, "test_images": 80}
+
+    def fake(config: CompareConfig, **_: object) -> Comparison:
+        given.append(config)
+        return Comparison(rows=[row], failures=failures, base=base, left_out=["x is left out"])
+
+    monkeypatch.setattr("sentei.compare.compare", fake)
+    arguments = ["compare", "digits_cnn", "-d", "digits", "-m", "l1"]
+
+    assert main([*arguments, "--floor", "0.2", "--round-to", "8", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["rows"], document["failures"]) == ([row], failures)
+    assert (given[0].floor, given[0].round_to) == (0.2, 8)
+
+    assert main(arguments) == 3
+    shown = capsys.readouterr().out
+    assert "50.00%" in shown
+    assert "x is left out\nfailed: method hrank: no images\n" in shown
+
+    failures.clear()
+    assert main(arguments) == 0
 
 
 @pytest.mark.parametrize(

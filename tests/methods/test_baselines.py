@@ -79,8 +79,16 @@ def test_what_is_protected_must_be_there(task: Task) -> None:
 
 
 def test_weight_magnitude_refuses_a_budget_it_cannot_count(task: Task) -> None:
-    with pytest.raises(BudgetError, match=r"give macs=0\.5, or choose a method that removes"):
+    message = (
+        r"macs alone, found one of num_parameters; give macs=0\.5, or choose a method that removes"
+    )
+    with pytest.raises(BudgetError, match=message):
         METHODS["weight-magnitude"].run(replace(task, budget=Budget(num_parameters=0.5)))
+
+
+def test_weight_magnitude_refuses_a_second_limit(task: Task) -> None:
+    with pytest.raises(BudgetError, match="found one of macs and num_parameters"):
+        METHODS["weight-magnitude"].run(replace(task, budget=Budget(macs=0.5, num_parameters=0.5)))
 
 
 def test_uniform_keeps_the_same_share_of_every_group(task: Task) -> None:

@@ -190,8 +190,8 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
         savings=meter.savings(graph.widths),
         num_weights=_num_weights(graph),
     )
+    _check_reachable(grid, meter, f"floor={floor} and round_to={round_to}")
     path = Path(grid=grid, keys=chosen.keys(ranking))
-    _check_reachable(path, meter, f"floor={floor} and round_to={round_to}")
     search = _Search(path=path, meter=meter, tolerance=tolerance)
     widths, repaired = search.run()
     return Allocation(
@@ -202,6 +202,27 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
         targets=meter.targets,
         notes=(*grid.notes, *_notes(graph, grid, widths, floor), *repaired),
     )
+
+
+def check_reachable(
+    graph: Graph,
+    budget: Budget | str,
+    *,
+    round_to: RoundTo = 1,
+    floor: float = 0.1,
+    costs: Costs | None = None,
+) -> None:
+    """Refuse a budget that no allocation meets, whatever the scores; :func:`plan` has the arguments.
+
+    Raises:
+        BudgetError: The narrowest widths cost more; the message gives the lowest cost.
+        ValueError: A number is out of range.
+        UnknownNameError: There is no such group.
+    """
+    budget = Budget.of(budget)
+    grid = make_grid(graph, round_to=round_to, floor=floor)
+    meter = _meter(CostModel.of(graph) if costs is None else costs, graph, budget)
+    _check_reachable(grid, meter, f"floor={floor} and round_to={round_to}")
 
 
 def _fitting(graph: Graph, scores: Scores) -> list[FloatArray]:
@@ -288,8 +309,8 @@ def _meter(model: Costs, graph: Graph, budget: Budget) -> _Meter:
     return _Meter(model=model, before=before, targets=budget.targets(before))
 
 
-def _check_reachable(path: Path, meter: _Meter, rules: str) -> None:
-    narrowest = path.widths(np.array([path.length]))[0]
+def _check_reachable(grid: Grid, meter: _Meter, rules: str) -> None:
+    narrowest = np.array([own[0] for own in grid.choices], dtype=np.int64)
     lowest = meter.costs_of(narrowest)
     for name, target in meter.targets.items():
         if lowest[name] > target:
@@ -297,7 +318,7 @@ def _check_reachable(path: Path, meter: _Meter, rules: str) -> None:
             raise BudgetError(
                 f"{name}: a limit of {target:.0f} ({target / dense:.4f} of the original) cannot be "
                 f"met: {lowest[name]:.0f} ({lowest[name] / dense:.4f}) is the lowest that {rules} "
-                f"leave reachable in {len(path.keys)} groups; raise the limit, or lower the floor"
+                f"leave reachable in {len(grid.choices)} groups; raise the limit, or lower the floor"
             )
 
 

@@ -14,10 +14,12 @@ class Answer:
     Attributes:
         document: As JSON values, for ``--json``.
         shown: For people.
+        is_partial: Something that was asked for failed; the answer says what.
     """
 
     document: dict[str, Any] | list[dict[str, Any]]
     shown: RenderableType
+    is_partial: bool = False
 
 
 def verbatim(text: str) -> Text:

@@ -26,6 +26,7 @@ from sentei.errors import PruningError
 
 EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
+EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
 
 _FLAGS = ("--json", "--debug")
@@ -67,7 +68,8 @@ def make_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0: done. 1: what sentei did not expect. 2: something the user can correct. 130: interrupted.
+    0: done. 1: what sentei did not expect. 2: something the user can correct. 3: done but for jobs
+    that failed, which the answer names. 130: interrupted.
 
     Args:
         arguments: What follows the name of the program; None takes that of the process.
@@ -114,11 +116,10 @@ def _deliver(answer: object, *, as_json: bool) -> int:
         # What is left in the buffer would fail once more at exit: let it go nowhere.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # what reads it has had enough
-            return 0
-        _complain(_message(error), kind="OSError", as_json=False)
-        return EXIT_ERROR
-    return 0
+        if not isinstance(error, BrokenPipeError):  # else what reads it has had enough
+            _complain(_message(error), kind="OSError", as_json=False)
+            return EXIT_ERROR
+    return EXIT_PARTIAL if isinstance(answer, Answer) and answer.is_partial else 0
 
 
 def _message(error: Exception) -> str:

@@ -51,6 +51,8 @@ class CompareOptions:
         calibration_images: Training images that criteria look at.
         protect: Modules or parameters that stay whole, joined by commas.
         tolerance: How far below its limit the cost may end, relative.
+        floor: Least share of a group of channels that stays.
+        round_to: Widths become multiples of it.
         engine: Where jobs run: process (this machine), serial, ray.
         workers: Jobs at once; by default one a core.
         address: Of a Ray cluster, with --engine ray.
@@ -85,6 +87,8 @@ class CompareOptions:
     calibration_images: int = 512
     protect: str = ""
     tolerance: float = 0.005
+    floor: float = 0.1
+    round_to: int = 1
     engine: str = "process"
     workers: int | None = None
     address: str | None = None
@@ -105,7 +109,7 @@ def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OP
     """Compare methods: one network, one recipe, the same images in the same order, several seeds.
 
     The same command run again goes on where it was interrupted; more methods, targets or seeds add
-    to what is there.
+    to what is there. The exit code is 3 where jobs failed; the others are done and shown.
 
     ```console
     sentei compare resnet20 --data digits --methods l1,fpgm,network-slimming --recipe short
@@ -133,7 +137,9 @@ def compare(model: str | None = None, /, *, options: CompareOptions = COMPARE_OP
             retry_failed=options.retry_failed,
         )
     document = {"directory": config.output, **dataclasses.asdict(found)}
-    return Answer(document=document, shown=_shown(found, config.output))
+    return Answer(
+        document=document, shown=_shown(found, config.output), is_partial=bool(found.failures)
+    )
 
 
 def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 - loads torch
@@ -150,7 +156,7 @@ def _config(model: str | None, options: CompareOptions) -> Any:  # noqa: ANN401 
     plain = (
         *("data", "weights", "pretrained", "base_epochs", "image_size", "batch_size", "seeds"),
         *("train_images", "val_images", "test_images", "calibration_images", "tolerance"),
-        *("device", "trust_code"),
+        *("floor", "round_to", "device", "trust_code"),
     )
     changes = {k: getattr(options, k) for k in _RECIPE_FIELDS}
     return comparison.CompareConfig(
@@ -212,4 +218,5 @@ def _shown(found: "Comparison", directory: str) -> Group:
         )
     failed = [Text(f"failed: {f['job']}: {f['error']}") for f in found.failures]
     base = Text(f"base network: {found.base['accuracy']:.2%} on {found.base['test_images']} images")
-    return Group(base, table, *failed, verbatim(f"everything is in {directory}"))
+    absent = [Text(line) for line in found.left_out]
+    return Group(base, table, *absent, *failed, verbatim(f"everything is in {directory}"))

@@ -66,6 +66,12 @@ class CompareConfig(BaseConfig):
             Budget.parse(target)
         for recipe in self.recipes:
             self.recipe(recipe)
+        if not 0 < self.floor <= 1:
+            raise ConfigError(f"floor is {self.floor}; give a share of each group in (0, 1]")
+        if not jobs_of(self):
+            raise ConfigError(
+                f"nothing to compare: {'; '.join(left_out(self))}; give other targets"
+            )
 
     def recipe(self, name: str) -> TrainConfig:
         """Return a recipe with what this comparison sets otherwise.
@@ -151,6 +157,22 @@ def _is_in(method: str, section: str) -> bool:
     return own == section or own.startswith(f"{section}.")
 
 
+def left_out(config: CompareConfig) -> list[str]:
+    """Return a line for each method and target that have no job: the method cannot count the target."""
+    return [
+        f"{method} is left out at {target}: it can meet a limit of "
+        f"{', '.join(METHODS[method].limits_only)} alone"
+        for target in config.targets
+        for method in config.methods
+        if not _can_meet(method, target)
+    ]
+
+
+def _can_meet(method: str, target: str) -> bool:
+    able = METHODS[method].limits_only
+    return not able or set(Budget.parse(target).limits) <= set(able)
+
+
 def jobs_of(config: CompareConfig) -> Sequence[dict[str, Any]]:
     """Return the specification of every job, seed by seed, so that a part of a study is fair."""
     return [
@@ -159,4 +181,5 @@ def jobs_of(config: CompareConfig) -> Sequence[dict[str, Any]]:
         for recipe in config.recipes
         for target in config.targets
         for method in config.methods
+        if _can_meet(method, target)
     ]

@@ -2,14 +2,24 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from sentei import __version__, engine
-from sentei.compare.config import CompareConfig, jobs_of
+from sentei.allocate import Budget, check_reachable
+from sentei.compare.config import CompareConfig, jobs_of, left_out
+from sentei.cost import CostModel
 from sentei.engine.study import OnEvent
+from sentei.errors import BudgetError
+from sentei.graph import trace
+from sentei.methods import METHODS
 from sentei.methods.base_network import prepare_base
+from sentei.methods.task import VERIFIED_IMAGES
 from sentei.records import atomic_write_text, machine_facts, read_settings
 from sentei.report.comparison_page import write_comparison
 from sentei.train.progress import OnProgress
@@ -30,11 +40,13 @@ class Comparison:
         failures: Label, last line of the error, and the whole of it (``traceback``), of each job that
             failed.
         base: What the network does before pruning, and its digests.
+        left_out: A line for each method and target that have no jobs.
     """
 
     rows: list[dict[str, Any]]
     failures: list[dict[str, str]]
     base: dict[str, Any]
+    left_out: list[str] = field(default_factory=list)
 
 
 def compare(
@@ -59,12 +71,14 @@ def compare(
         retry_failed: Run those again that have failed before.
 
     Raises:
-        PruningError: Names, files, data or the base training are wrong, or the directory holds a
-            comparison of something else; the message says what to do.
+        PruningError: Names, files, data or the base training are wrong, no widths meet a target, or
+            the directory holds a comparison of something else; the message says what to do.
         KeyboardInterrupt: SIGINT or SIGTERM came; finished jobs are kept.
     """
     directory = Path(config.output)
-    base = prepare_base(config, directory, on_progress=on_progress)
+    base = prepare_base(
+        config, directory, on_progress=on_progress, check=partial(_check_targets, config)
+    )
     meta = {
         "kind": "comparison",
         "sentei": __version__,
@@ -83,7 +97,9 @@ def compare(
         engine.run_jobs(
             store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
         )
-        found = _collect(store, [job.key for job in jobs], base)
+        found = dataclasses.replace(
+            _collect(store, [job.key for job in jobs], base), left_out=left_out(config)
+        )
     atomic_write_text(directory / ROWS_NAME, json.dumps(dataclasses.asdict(found)) + "\n")
     write_comparison(
         directory / PAGE_NAME,
@@ -93,6 +109,28 @@ def compare(
         failures=found.failures,
     )
     return found
+
+
+def _check_targets(config: CompareConfig, model: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Refuse a target that no widths of the network meet, before anything is trained.
+
+    Raises:
+        BudgetError: There is one; the message names it, and the lowest that can be met.
+    """
+    if all(METHODS[name].card.granularity != "channel" for name in config.methods):
+        return
+    graph = trace(model, torch.zeros(VERIFIED_IMAGES, *shape), protect=config.protect)
+    costs = CostModel.of(graph)
+    for target in config.targets:
+        budget = Budget.parse(target)
+        try:
+            check_reachable(
+                graph, budget, round_to=config.round_to, floor=config.floor, costs=costs
+            )
+        except BudgetError as error:
+            absolute = any(limit > 1 for limit in budget.limits.values())
+            hint = "; a number above 1 is the cost itself, not a factor" if absolute else ""
+            raise BudgetError(f"target {target}: {error}{hint}") from error
 
 
 def _provenance(config: CompareConfig, found: Comparison) -> dict[str, str]:
@@ -108,6 +146,7 @@ def _provenance(config: CompareConfig, found: Comparison) -> dict[str, str]:
         "SHA-256 of the data": base["data_digest"],
         "settings": json.dumps(config.as_json()),
         "recipes": json.dumps(recipes),
+        **({"left out": "; ".join(found.left_out)} if found.left_out else {}),
         **machine_facts(),
     }
 

@@ -129,6 +129,8 @@ class Method(ABC):
     card: Card
 
     min_epochs: ClassVar[int] = 1
+    limits_only: ClassVar[tuple[str, ...]] = ()
+    """Costs whose limits it can meet; empty is all."""
 
     @abstractmethod
     def run(self, task: Task) -> Outcome:

@@ -4,11 +4,11 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -22,7 +22,12 @@ from sentei.pipeline.config import fine_tune_recipe
 from sentei.pipeline.network import Network, load_network
 from sentei.pipeline.workshop import EVALUATION_BATCH
 from sentei.records import atomic_write_text
-from sentei.surgery.checkpoint import WEIGHTS_NAME, load_pretrained, save_pretrained
+from sentei.surgery.checkpoint import (
+    WEIGHTS_NAME,
+    load_pretrained,
+    read_metadata,
+    save_pretrained,
+)
 from sentei.train import evaluate
 from sentei.train.progress import OnProgress
 
@@ -93,8 +98,16 @@ def check_counts(config: object, names: Sequence[str]) -> None:
             raise ConfigError(f"{name} is {value}; give at least 1")
 
 
+Check: TypeAlias = Callable[[nn.Module, tuple[int, int, int]], None]
+"""Given the network and the shape (C, H, W) of one image, raises where a study cannot be."""
+
+
 def prepare_base(
-    config: BaseConfig, directory: Path, *, on_progress: OnProgress | None = None
+    config: BaseConfig,
+    directory: Path,
+    *,
+    on_progress: OnProgress | None = None,
+    check: Check | None = None,
 ) -> dict[str, Any]:
     """Return what is known of the base network; make it in ``directory/base`` if it is not there.
 
@@ -104,6 +117,7 @@ def prepare_base(
         config: The network and its images.
         directory: Of the study.
         on_progress: Told of every step of that training.
+        check: Asked before any training whether the study can be.
 
     Returns:
         ``sha256`` of the weights, ``data_digest``, ``accuracy`` and ``test_images`` on test,
@@ -114,7 +128,13 @@ def prepare_base(
             those that it began with; or another process is at work in the directory.
     """
     with locked(directory):  # or two that begin at once would overwrite each other's network
-        return base_facts(directory) or _make(config, directory, on_progress)
+        facts = base_facts(directory)
+        if facts is None:
+            return _make(config, directory, on_progress, check)
+        if check is not None:
+            folder = directory / BASE_FOLDER
+            check(load_pretrained(folder, trust_code=True), read_metadata(folder)["input_shape"])
+        return facts
 
 
 def base_facts(directory: Path) -> dict[str, Any] | None:
@@ -149,13 +169,17 @@ def _read_facts(path: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def _make(config: BaseConfig, directory: Path, on_progress: OnProgress | None) -> dict[str, Any]:
+def _make(
+    config: BaseConfig, directory: Path, on_progress: OnProgress | None, check: Check | None
+) -> dict[str, Any]:
     folder = directory / BASE_FOLDER
     data = load_splits(config)
     network = _load(config, data)
     channels = None if network.input_shape is None else network.input_shape[0]
     data = splits.with_channels(data, channels, lambda _: load_splits(config, network.model))
     network.check_takes(data.input_shape, of=config.data)
+    if check is not None:
+        check(network.model, data.input_shape)
     with resumable(directory) as training:
         if network.is_new:
             _learn(config, network.model, data, training, on_progress)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,18 +51,21 @@ class WeightMagnitude(Method):
     Difference: one threshold for all weights of convolutions and linear layers, one shot.
     """
 
+    limits_only: ClassVar[tuple[str, ...]] = ("macs",)
+
     def run(self, task: Task) -> Outcome:
         """Return the network with zeros; see :meth:`Method.run`."""
         watch = Stopwatch()
         model = copy.deepcopy(task.model).eval()
         with watch("score"):
             uses = weight_uses(model, task.inputs[:1])
-            target = task.budget.limits.get("macs")
-            if target is None:
+            if tuple(task.budget.limits) != self.limits_only:
                 raise BudgetError(
-                    f"single weights are removed for a budget of macs, found {task.budget}; give "
-                    "macs=0.5, or choose a method that removes channels"
+                    "single weights are removed for a limit of macs alone, found one of "
+                    f"{' and '.join(task.budget.limits)}; give macs=0.5, or choose a method that "
+                    "removes channels"
                 )
+            target = task.budget.limits["macs"]
             dense = measure(model, task.inputs[:1]).macs
             limit = target * dense if target <= 1 else target
             whole = protected(model, task.protect)
