@@ -242,6 +242,26 @@ def test_floor_protects_every_group() -> None:
     assert found.notes == ("0: as narrow as floor=0.3 lets them be",)
 
 
+def test_floor_is_a_share_of_the_dense_widths_where_they_are_given() -> None:
+    graph = line_graph(4, 6)
+    scores = ordered_scores(graph, [0.0] * 4, list(np.arange(1.0, 7)))
+
+    def widths(dense_widths: dict[str, int] | None) -> list[int]:
+        found = allocate(
+            graph,
+            scores,
+            budget=Budget(macs=5),
+            floor=0.3,
+            costs=Linear(prices=[1, 1]),
+            dense_widths=dense_widths,
+        )
+        return found.widths.tolist()
+
+    # 0.3 of 4 and of 6 channels is 2 channels, of 10 it is 3.
+    assert widths(None) == [2, 3]
+    assert widths({"0": 10}) == [3, 2]
+
+
 # Widths -----------------------------------------------------------------------------------------
 
 

@@ -161,11 +161,24 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
     floor: float = 0.1,
     tolerance: float = 0.005,
     costs: Costs | None = None,
+    dense_widths: Mapping[str, int] | None = None,
 ) -> Allocation:
-    """Return how many channels each group keeps to meet a budget; :func:`plan` has the arguments.
+    """Return how many channels each group keeps to meet a budget.
 
     Every cost ends at or below its limit, and the one that binds at ``limit * (1 - tolerance)``
     or above; a budget that the whole network meets removes nothing.
+
+    Args:
+        graph: The graph; :func:`plan` describes the arguments that are not here.
+        scores: Of its channels.
+        budget: What the result may cost.
+        scope: What orders the channels of different groups.
+        round_to: Widths of pruned groups are multiples of it.
+        floor: Least share of a group that stays.
+        tolerance: How far below its limit the binding cost may end.
+        costs: Compiled costs of ``graph``.
+        dense_widths: What the floor is a share of, by group name, where earlier rounds have
+            pruned the network; a group that is not named, by default every one: its width.
 
     Raises:
         BudgetError: No allocation meets the budget within the tolerance; the message gives the
@@ -181,7 +194,7 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
         raise ValueError(f"tolerance={tolerance}; expected a share of the limit in [0, 1)")
     chosen = SCOPES[scope]() if isinstance(scope, str) else scope
     values = _fitting(graph, scores)
-    grid = make_grid(graph, round_to=round_to, floor=floor)
+    grid = make_grid(graph, round_to=round_to, floor=floor, dense_widths=dense_widths)
     meter = _meter(CostModel.of(graph) if costs is None else costs, graph, budget)
     ranking = Ranking(
         graph=graph,
@@ -194,13 +207,14 @@ def allocate(  # noqa: PLR0913  (one verb of the public interface; see plan)
     path = Path(grid=grid, keys=chosen.keys(ranking))
     search = _Search(path=path, meter=meter, tolerance=tolerance)
     widths, repaired = search.run()
+    before = {g.name: (dense_widths or {}).get(g.name, g.width) for g in graph.groups}
     return Allocation(
         graph=graph,
         widths=widths,
         before=meter.before,
         after=meter.costs_of(widths),
         targets=meter.targets,
-        notes=(*grid.notes, *_notes(graph, grid, widths, floor), *repaired),
+        notes=(*grid.notes, *_notes(before, grid, widths, floor), *repaired),
     )
 
 
@@ -241,11 +255,15 @@ def _fitting(graph: Graph, scores: Scores) -> list[FloatArray]:
     return values
 
 
-def _notes(graph: Graph, grid: Grid, widths: IntArray, floor: float) -> tuple[str, ...]:
+def _notes(
+    before: Mapping[str, int], grid: Grid, widths: IntArray, floor: float
+) -> tuple[str, ...]:
     at_floor = [
-        g.name
-        for g, own, width in zip(graph.groups, grid.choices, widths.tolist(), strict=True)
-        if width == own[0] < g.width
+        name
+        for (name, whole), own, width in zip(
+            before.items(), grid.choices, widths.tolist(), strict=True
+        )
+        if width == own[0] < whole
     ]
     if not at_floor:
         return ()

@@ -34,11 +34,18 @@ class Grid:
             return float(np.prod([float(len(c)) for c in self.choices]))
 
 
-def make_grid(graph: Graph, *, round_to: RoundTo, floor: float) -> Grid:
+def make_grid(
+    graph: Graph,
+    *,
+    round_to: RoundTo,
+    floor: float,
+    dense_widths: Mapping[str, int] | None = None,
+) -> Grid:
     """Return the widths each group may have.
 
     A pruned group has a width that is a multiple of ``round_to`` and of its number of rows, and
-    at least the share ``floor`` of what it was. A group that stays whole keeps its width.
+    at least the share ``floor`` of what it was, which ``dense_widths`` tells by name where earlier
+    rounds have pruned it. A group that stays whole keeps its width.
 
     Raises:
         ValueError: ``floor`` is not in [0, 1], or ``round_to`` is below 1.
@@ -47,11 +54,12 @@ def make_grid(graph: Graph, *, round_to: RoundTo, floor: float) -> Grid:
     if not 0 <= floor <= 1:
         raise ValueError(f"floor={floor}; expected a share of the width in [0, 1]")
     multiples = _multiples(graph, round_to)
-    choices = [_choices(g, multiples[g.index], floor) for g in graph.groups]
+    least = [_least(g, floor, dense_widths or {}) for g in graph.groups]
+    choices = [_choices(g, multiples[g.index], least[g.index]) for g in graph.groups]
     held = [
         g.name
         for g, own in zip(graph.groups, choices, strict=True)
-        if len(own) == 1 < len(_choices(g, 1, floor))
+        if len(own) == 1 < len(_choices(g, 1, least[g.index]))
     ]
     notes: tuple[str, ...] = ()
     if held:
@@ -70,10 +78,14 @@ def _multiples(graph: Graph, round_to: RoundTo) -> list[int]:
     return found
 
 
-def _choices(group: Group, multiple: int, floor: float) -> IntArray:
-    step = math.lcm(multiple, group.num_rows)
+def _least(group: Group, floor: float, dense_widths: Mapping[str, int]) -> int:
     # What floating point adds to 0.1 * 30 must not add a channel.
-    lowest = max(math.ceil(floor * group.width - 1e-9), group.smallest)
+    least = math.ceil(floor * dense_widths.get(group.name, group.width) - 1e-9)
+    return max(least, group.smallest)
+
+
+def _choices(group: Group, multiple: int, lowest: int) -> IntArray:
+    step = math.lcm(multiple, group.num_rows)
     return np.append(np.arange(-(-lowest // step) * step, group.width, step), group.width)
 
 

@@ -44,14 +44,16 @@ class Composition(Method):
         sparse_share: Share of the epochs that sparse training gets, in (0, 1].
         compensation: What makes up for removed channels in the weights that stay.
         rounds: Rounds of removal and recovery, >= 1, budgets between falling by equal factors; no
-            more than the recovery has epochs.
+            more than the recovery has epochs; 1 with a searcher. The floor of a task is a share
+            of the widths before the first round.
         weights: Weights the recovery starts from: those that stay, or new ones, trained for as
             many epochs (``"new"``) or for as many multiply-adds (``"new-same-compute"``, at most
             twice the epochs).
         recovery: Fields of the recipe that the recovery sets otherwise.
 
     Raises:
-        ValueError: ``rounds`` or ``sparse_share`` is out of range.
+        ValueError: ``rounds`` or ``sparse_share`` is out of range, or a searcher has several
+            rounds.
     """
 
     criterion: Criterion
@@ -67,6 +69,11 @@ class Composition(Method):
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ValueError(f"rounds={self.rounds}; give at least 1")
+        if self.rounds > 1 and self.searcher is not None:
+            raise ValueError(
+                f"rounds={self.rounds} with a searcher, which takes the floor for a share of the "
+                "widths it is given; give rounds=1, or a scope instead of the searcher"
+            )
         if not 0 < self.sparse_share <= 1:
             raise ValueError(f"sparse_share={self.sparse_share}; give a share in (0, 1]")
 
@@ -82,11 +89,19 @@ class Composition(Method):
             with watch("sparse"):
                 learned = self._train_sparse(model, task, before, curve)
         dense = asdict(measure(task.model, task.inputs[:1]))
+        dense_widths = _widths(model, task)
         done: list[_Cut] = []
         for number, epochs in enumerate(parts, start=1):
             with watch("score"):
                 budget = task.budget.between(dense, step=number, steps=len(parts))
-                done.append(self._cut(model, replace(task, budget=budget), learned))
+                done.append(
+                    self._cut(
+                        model,
+                        replace(task, budget=budget),
+                        learned=learned,
+                        dense_widths=dense_widths,
+                    )
+                )
                 model = done[-1].model
             with watch("recover"):
                 phase = Phase(
@@ -137,12 +152,19 @@ class Composition(Method):
         hook.finish(model)
         return scores
 
-    def _cut(self, model: nn.Module, task: Task, learned: Scores | None) -> "_Cut":
+    def _cut(
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        learned: Scores | None,
+        dense_widths: Mapping[str, int],
+    ) -> "_Cut":
         """Rank, choose widths, remove, verify, compensate and judge; ``model`` stays."""
         graph = trace(model, task.inputs, protect=task.protect)
         criterion = self.criterion.seeded(derive_seed(task.seed, "criterion"))
         scores = learned or score(graph, criterion, batches=task.calibration)
-        widths, notes = self._choose_widths(graph, scores, task)
+        widths, notes = self._choose_widths(graph, scores, task, dense_widths=dense_widths)
         plan = plan_widths(graph, scores, widths)
         small = apply(plan, model)
         verification = verify(model, small, plan, task.inputs)
@@ -162,7 +184,7 @@ class Composition(Method):
         )
 
     def _choose_widths(
-        self, graph: Graph, scores: Scores, task: Task
+        self, graph: Graph, scores: Scores, task: Task, *, dense_widths: Mapping[str, int]
     ) -> tuple[IntArray, tuple[str, ...]]:
         costs = CostModel.of(graph)
         if self.searcher is not None:
@@ -187,6 +209,7 @@ class Composition(Method):
             floor=task.floor,
             tolerance=task.tolerance,
             costs=costs,
+            dense_widths=dense_widths,
         )
         return found.widths, found.notes
 
@@ -194,6 +217,11 @@ class Composition(Method):
         if self.weights != "new-same-compute":
             return epochs
         return round(epochs * min(SCRATCH_LIMIT, dense / measure(model, task.inputs[:1]).macs))
+
+
+def _widths(model: nn.Module, task: Task) -> dict[str, int]:
+    """Return the number of channels of every group."""
+    return {g.name: g.width for g in trace(model, task.inputs, protect=task.protect).groups}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,6 +1,6 @@
 """One round of pruning, and several seen as one removal from the dense network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +34,8 @@ class Selection:
         floor: Share of each group that always stays, in (0, 1].
         tolerance: How far below its limit the budgeted cost may end, relative, in [0, 1).
         protect: Names of modules or parameters that stay whole, what they read included.
+        dense_widths: What the floor is a share of, by group name, where earlier rounds have
+            pruned the network; None is the widths it has.
     """
 
     criterion: str | Criterion
@@ -42,6 +44,7 @@ class Selection:
     floor: float = DEFAULT_FLOOR
     tolerance: float = DEFAULT_TOLERANCE
     protect: tuple[str, ...] = ()
+    dense_widths: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,6 +128,7 @@ def _allocate(graph: Graph, scores: Scores, budget: Budget, selection: Selection
             floor=selection.floor,
             tolerance=selection.tolerance,
             costs=costs,
+            dense_widths=selection.dense_widths,
         )
 
     if selection.round_to is not None:

@@ -132,7 +132,7 @@ def _prune(shop: Workshop, step: int) -> Found:
         model,
         inputs,
         budget=config.budget_of_step(step, dense_costs),
-        selection=_selection(shop),
+        selection=_selection(shop, earlier.get("groups")),
         batches=shop.calibration(),
         scoring_device=config.device,
     )
@@ -155,16 +155,19 @@ def _prune(shop: Workshop, step: int) -> Found:
     }
 
 
-def _selection(shop: Workshop) -> Selection:
+def _selection(shop: Workshop, dense_groups: list[Found] | None) -> Selection:
     config = shop.config
+    widths = None
+    if dense_groups is not None:
+        widths = {g["name"]: g["width_before"] for g in dense_groups if g["frozen"] is None}
     return Selection(
         criterion=config.criterion,
         scope=config.scope,
         round_to=config.round_to,
-        # The floors of all rounds multiply to the floor of the run.
-        floor=config.floor ** (1 / config.steps),
+        floor=config.floor,
         tolerance=config.tolerance,
         protect=config.protect,
+        dense_widths=widths,
     )
 
 
