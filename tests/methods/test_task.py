@@ -48,12 +48,6 @@ def test_no_epochs_change_nothing(task: Task) -> None:
     assert task.train(task.model, Phase(name="recover", epochs=0)) == ()
 
 
-def test_changes_of_the_recipe_reach_the_loop(task: Task) -> None:
-    curve = task.train(_Watch(), Phase(name="r", epochs=1, changes={"schedule": "constant"}))
-
-    assert curve[0].learning_rate == task.recipe.learning_rate
-
-
 def test_hooks_are_called(task: Task) -> None:
     class Count(Hook):
         steps = 0

@@ -128,7 +128,6 @@ class Method(ABC):
 
     card: Card
 
-    min_epochs: ClassVar[int] = 1
     limits_only: ClassVar[tuple[str, ...]] = ()
     """Costs whose limits it can meet; empty is all."""
 

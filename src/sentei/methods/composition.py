@@ -5,7 +5,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -49,7 +49,6 @@ class Composition(Method):
         weights: Weights the recovery starts from: those that stay, or new ones, trained for as
             many epochs (``"new"``) or for as many multiply-adds (``"new-same-compute"``, at most
             twice the epochs).
-        recovery: Fields of the recipe that the recovery sets otherwise.
 
     Raises:
         ValueError: ``rounds`` or ``sparse_share`` is out of range, or a searcher has several
@@ -64,7 +63,6 @@ class Composition(Method):
     compensation: Compensation | None = None
     rounds: int = 1
     weights: Literal["kept", "new", "new-same-compute"] = "kept"
-    recovery: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -108,7 +106,6 @@ class Composition(Method):
                     name=f"recover {number}" if len(parts) > 1 else "recover",
                     epochs=self._recovery_epochs(model, task, epochs, dense["macs"]),
                     first_epoch=len(curve),
-                    changes=self.recovery,
                 )
                 curve += task.train(model, phase)
                 task.recalibrate(model)

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,7 +45,6 @@ class Phase:
         first_epoch: How many were spent before: decides the images' order.
         num_steps: Batches of each epoch, >= 1; None is all.
         hooks: Called by the loop.
-        changes: Fields of the recipe that a method sets otherwise.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Phase:
     first_epoch: int = 0
     num_steps: int | None = None
     hooks: Sequence[Hook] = ()
-    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +122,6 @@ class Task:
             "epochs": phase.epochs,
             "warmup_epochs": min(self.recipe.warmup_epochs, phase.epochs / 2),
             "seed": derive_seed(self.seed, "train", phase.name),
-            **phase.changes,
         }
         return dataclasses.replace(self.recipe, **settings)
 
