@@ -43,22 +43,3 @@ def _composition(name: str) -> Composition:
 for _name in CRITERIA:
     if CRITERIA[_name]().source.section is not None:
         METHODS.register(_name)(_composition(_name))
-
-_GATES = CRITERIA["taylor-gate"]()
-METHODS.register("gate-decorator")(
-    Composition(
-        card=card_of(
-            _GATES,
-            _GATES.source,
-            summary="Taylor scores of gates on the norms, removal and training in turns",
-            section="2.3.1",
-            paper="You et al., Gate Decorator",
-            year=2019,
-            venue="NeurIPS",
-            arxiv="1909.08174",
-            **inputs_of(_GATES),
-        ),
-        criterion=_GATES,
-        rounds=TURNS,
-    )
-)
