@@ -46,6 +46,10 @@ class Absorb(Compensation):
     Difference: means are measured instead of computed from shifts, so that it does not matter
     what lies between the norm and the layers that read it, and channels need not be constant.
 
+    Where batch norms are measured anew after the removal, as all methods do, their new means take
+    the place of those shifted here, and the shift of a bias in front of one is lost in them. What
+    stays is in layers without a batch norm behind them, such as the classifier.
+
     A layer without a bias and without a batch norm of its own behind it is left as it is; so is one
     whose weight is computed or used by several calls, a transposed convolution, a product with a
     bare matrix, a recurrent layer and attention.

@@ -40,7 +40,8 @@ class HRank(Criterion):
     Source: Lin et al., HRank, CVPR 2020, arXiv:2002.10179.
     Difference: a channel in a residual stream counts at every reader, not after one layer. The
     threshold is relative to the Frobenius norm, which is never below the largest singular value
-    that libraries take and at most sqrt(n) times it.
+    that libraries take and at most sqrt(n) times it. There one layer after the other is pruned
+    and trained, here all are after one scoring.
     """
 
     source: ClassVar[Source] = Source(

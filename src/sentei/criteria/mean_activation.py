@@ -24,8 +24,8 @@ class MeanActivation(Criterion):
     group see (before average pooling, if any).
 
     Source: Tan and Motani, DropNet, ICML 2020, arXiv:2207.06646.
-    Difference: one scoring; the rounds of DropNet (drop, rewind, train) are a schedule's. A
-    channel in a residual stream counts at every reader, not after one layer.
+    Difference: one scoring; the method ``mean-activation`` prunes and trains in rounds, but from
+    the weights that stay, where DropNet rewinds to those of the start. A channel in a residual stream counts at every reader, not after one layer.
     """
 
     source: ClassVar[Source] = Source(

@@ -29,7 +29,7 @@ class Taylor(Criterion):
     arXiv:1906.10771 (the joint score of a set of weights).
     Difference: there the squares of the batches are averaged, which depends on the batch size;
     here the gradients are, and then squared. Slices m of a group are squared one by one, biases
-    included.
+    included. There channels go in turns with training, here all after one scoring.
 
     Args:
         reduction: How the slices m of a group become one number.

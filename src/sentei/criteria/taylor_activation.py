@@ -31,7 +31,8 @@ class TaylorActivation(Criterion):
     Inference, ICLR 2017, arXiv:1611.06440.
     Difference: there positions are averaged, which the division by the norm makes the same; a
     channel that several layers read counts once, with the sum over them. The term for the cost
-    of a channel is left to the scope, and the single removals between training steps to rounds.
+    of a channel is left to the scope. There single channels go between steps of training, here
+    all after one scoring.
     """
 
     source: ClassVar[Source] = Source(

@@ -39,7 +39,7 @@ class TaylorGate(Criterion):
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019,
     arXiv:1906.10771; adding over a shared mask: Liu et al., Group Fisher Pruning, ICML 2021.
     Difference: there the squares of the batches are averaged; here the gradients are, and then
-    squared.
+    squared. There channels go in turns with training, here all after one scoring.
     """
 
     source: ClassVar[Source] = Source(

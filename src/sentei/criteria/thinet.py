@@ -29,6 +29,7 @@ class ThiNet(OnContributions):
     Source: Luo et al., ThiNet, ICCV 2017, arXiv:1707.06342.
     Difference: at each position drawn all outputs count, not one drawn with it; the errors of
     all layers that read a group are added, each relative to the squared length of its outputs.
+    There one layer after the other is pruned and trained, here all are after one scoring.
     The method ``thinet`` also scales what is left, by the compensation ``least-squares``.
 
     Fields: those of :class:`~sentei.criteria.contributions.OnContributions`.

@@ -1,7 +1,8 @@
 """Methods that rank the channels of a trained network: one for every criterion with a paper.
 
 All remove in one shot, channels of all groups in one order, unless the paper says how many each
-layer keeps, what makes up for the rest, or that it prunes and trains in turns.
+layer keeps or what makes up for the rest; `apoz`, `mean-activation` and `pfp` prune and train in
+rounds. Which others do so in their papers, and why not here, is in docs/compare.md.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from sentei.methods.base import METHODS
 from sentei.methods.cards import card_of, inputs_of
 from sentei.methods.composition import Composition
 
-TURNS = 4  # rounds of the methods that prune and train in turns, where the recipe has the epochs
+TURNS = 4  # rounds of the methods that prune and train in rounds, where the recipe has the epochs
 
 _AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "l1-greedy": {"scope": Local()},

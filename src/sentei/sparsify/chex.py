@@ -1,4 +1,4 @@
-"""Channel exploration: channels are pruned by leverage and regrown, all through the training."""
+"""Channel exploration: channels are pruned by leverage and regrown while training goes on."""
 
 from dataclasses import dataclass
 from math import cos, pi
@@ -31,7 +31,7 @@ from sentei.sparsify.wiring import filter_rows, maker_slices
 @SPARSIFIERS.register("chex")
 @dataclass(frozen=True, kw_only=True)
 class CHEX(Sparsifier):
-    r"""Pruning and regrowing channels while a network trains from scratch.
+    r"""Pruning and regrowing channels of a trained network while it trains on, not from scratch.
 
     Every few epochs, until a share of the training is over, each group prunes to the width that
     the budget gives it, then regrows some. What goes is found by column subset selection: with
@@ -52,7 +52,8 @@ class CHEX(Sparsifier):
 
     Source: Hou et al., CHEX: CHannel EXploration for CNN Model Compression, CVPR 2022,
     arXiv:2203.15794.
-    Difference: leverage is of coupled channels, over all filters that make them; widths come from
+    Difference: the weights at the start are those of the network that is given, in all methods a
+    trained one, and not random; leverage is of coupled channels, over all filters that make them; widths come from
     the budget, by L2 norms and ``scope``, not from one threshold on scales of norms. Where W has a
     rank below k only singular vectors of singular values above 0 count: the others are arbitrary.
 
