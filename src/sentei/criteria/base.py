@@ -121,8 +121,8 @@ class Criterion(ABC):
         source: Where it comes from.
         needs: What it must be given besides the weights.
         equivariant: Permuting channels permutes the scores.
-        comparable: Scores of different groups can be compared as they are; if not, a global
-            allocation first divides them by their mean in the group.
+        comparable: Scores of different groups can be compared as they are; if not, the scope
+            ``global`` first divides them by the largest in the group.
     """
 
     source: ClassVar[Source]
