@@ -110,7 +110,19 @@ def test_a_search_may_screen_by_every_zero_cost_score() -> None:
         ({"population": {"cell_bins": 0}}, ConfigError, "cell_bins is 0"),
         ({"population": {"replicated": 2.0}}, ConfigError, "replicated is 2.0"),
         ({"population": {"strata": 0}}, ConfigError, "strata is 0"),
-        ({"population": {"std_edges": [0.2, 0.1]}}, ConfigError, "give them ascending"),
+        ({"population": {"std_edges": [0.2, 0.1]}}, ConfigError, r"at least one in \[0, 1\), asc"),
+        ({"population": {"std_edges": []}}, ConfigError, r"std_edges is \(\); give at least one"),
+        ({"regimes": [0.05], "window": 0.1}, ConfigError, "too wide around regime 0.05"),
+        (
+            {"population": {"natural_options": {"alph": 3.0}}},
+            UnknownNameError,
+            "sampler 'bisection' has no option 'alph'. Did you mean 'alpha'",
+        ),
+        (
+            {"population": {"controls": 4}, "protocol": {"epochs": 1, "weights": "new"}},
+            ConfigError,
+            "controls is 4, but the protocol itself has weights='new'",
+        ),
         ({"population": {"natural_sampler": "exakt"}}, UnknownNameError, "unknown sampler 'exakt'"),
         (
             {"population": {"natural_options": {"beta": 1}}},

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,13 +27,22 @@ from sentei.graph import trace
 from sentei.methods.base_network import load_splits
 from sentei.models import load_model
 from sentei.report.space_schema import Analysis
-from sentei.spaces import StudyConfig, contest_latency, read_config, run_study, study_status
+from sentei.spaces import (
+    StudyConfig,
+    contest_latency,
+    read_config,
+    rounds,
+    run_study,
+    study_status,
+)
 from sentei.spaces.config import SearchConfig, study_from_mapping
 from sentei.spaces.extrapolate import extrapolate
 from sentei.spaces.joint import report_studies, unlike
 from sentei.spaces.populate import over_strata
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.result_proxies import may_screen
+from sentei.spaces.rounds import Round
+from sentei.spaces.space import Slab
 from sentei.spaces.subnets import Member, Wish, rows_of
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
 from sentei.train import Progress, evaluate
@@ -374,6 +383,7 @@ def test_a_report_of_a_study_in_progress_runs_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_study(quick(supernet={"epochs": 0}), tmp_path, executor=SERIAL, on_event=halt)
+    drawn = sorted(path.name for path in (tmp_path / "populations").iterdir())
     found = run_study(quick(supernet={"epochs": 0}), tmp_path, executor=None)
 
     assert found is not None
@@ -381,6 +391,79 @@ def test_a_report_of_a_study_in_progress_runs_nothing(tmp_path: Path) -> None:
     assert len(rows_in(tmp_path)) == 14
     assert [regime.level for regime in found.regimes] == [0.5]
     assert found.contenders == ()
+    assert sorted(path.name for path in (tmp_path / "populations").iterdir()) == drawn
+
+
+def refined_to(*quantiles: float) -> Callable[..., Round]:
+    """Return what stands in for `next_round`: the network is too small to have a valley."""
+
+    def next_round(data: RegimeData, number: int, _current: tuple[Slab, ...] = ()) -> Round:
+        ends = np.quantile([row["ratio"] for row in data.rows], [*quantiles, 1.0])
+        slabs = [Slab(quantity="ratio", low=a, high=b) for a, b in itertools.pairwise(ends)]
+        return Round(number=number, slabs=(slabs[0],), sham=(slabs[1],), loss=(None, None))
+
+    return next_round
+
+
+def test_a_report_in_between_leaves_a_study_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "next_round", refined_to(0.2, 0.6))
+    config = quick(supernet={"epochs": 0})
+    halted: list[bool] = []
+
+    def halt(_event: engine.Event, progress: engine.Progress) -> None:
+        if progress.done == 14 and not halted:
+            halted.append(True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(config, tmp_path / "cut", executor=SERIAL, on_event=halt)
+    run_study(config, tmp_path / "cut", executor=None)
+    run_study(config, tmp_path / "cut", executor=SERIAL)
+    run_study(config, tmp_path / "whole", executor=SERIAL)
+
+    assert len(of_space(rows_in(tmp_path / "whole"), "refined")) == 4
+    assert rows_in(tmp_path / "cut") == rows_in(tmp_path / "whole")
+    _grows_but_does_not_shrink(tmp_path / "whole", monkeypatch)
+
+
+def _grows_but_does_not_shrink(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was drawn stays under other thresholds, grows, and does not shrink."""
+    monkeypatch.setattr(rounds, "next_round", refined_to(0.3, 0.5))
+    before, config = rows_in(directory), read_config(directory)
+    search = {"regimes": [0.5], "fresh": 6, "candidates": 6, "trained": 2, "epochs": 2}
+    fewer = quick(supernet={"epochs": 0}, search={**search, "fresh": 3})
+    with pytest.raises(CheckpointError, match="holds 4 recipes, and 3 were asked for"):
+        run_study(fewer, directory, executor=SERIAL)
+    assert read_config(directory) == config
+
+    more = quick(
+        supernet={"epochs": 0},
+        thresholds={"smallest_drop": 3.0},
+        resampling={"draws": 60},
+        search=search,
+    )
+    run_study(more, directory, executor=SERIAL)
+
+    for space in ("fresh base", "refined", "placebo"):
+        old, new = (of_space(rows, space) for rows in (before, rows_in(directory)))
+        assert [row["subnet"] for row in new[: len(old)]] == [row["subnet"] for row in old]
+    there = json.loads((directory / "populations" / "0.5-refined.json").read_text())
+    assert len(there["widths"]) == 6
+
+
+def test_jobs_start_as_the_protocol_says(tmp_path: Path) -> None:
+    config = quick(
+        protocol={"epochs": 1, "recalibration_images": 64, "weights": "new", "ranking": "random"},
+        supernet={"epochs": 0},
+    )
+
+    found = run_study(config, tmp_path, executor=SERIAL, until="evaluate")
+
+    assert found is not None
+    assert {(r["weights"], r["ranking"]) for r in rows_in(tmp_path)} == {("new", "random")}
+    assert [regime.level for regime in found.regimes] == [0.5]
 
 
 def test_status_counts_jobs_by_population(finished: tuple[Path, Analysis]) -> None:

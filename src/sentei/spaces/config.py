@@ -94,8 +94,11 @@ class PopulationConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give at least 0")
         if not 0 <= self.replicated <= 1:
             raise ConfigError(f"replicated is {self.replicated}; give a share in [0, 1]")
-        if list(self.std_edges) != sorted(set(self.std_edges)):
-            raise ConfigError(f"std_edges is {self.std_edges}; give them ascending")
+        ascend = list(self.std_edges) == sorted(set(self.std_edges))
+        if not self.std_edges or not ascend or not 0 <= self.std_edges[0] <= self.std_edges[-1] < 1:
+            raise ConfigError(
+                f"std_edges is {self.std_edges}; give at least one in [0, 1), ascending"
+            )
         make_sampler(self.natural_sampler, self.natural_options)
         make_sampler(self.stratified_sampler, self.stratified_options)
 
@@ -246,11 +249,25 @@ class StudyConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._check_regimes()
+        self._check_protocol()
+        if any(s.quantity == "latency" for s in self.space.slabs) and not self.latency.recipes:
+            raise ConfigError(
+                "a slab of latency needs latency.recipes, such as 30: how many are timed"
+            )
+
+    def _check_regimes(self) -> None:
         if not self.regimes or len(set(self.regimes)) < len(self.regimes):
             raise ConfigError(f"regimes is {self.regimes}; give at least one, each once")
+        if not 0 < self.window <= 0.1:
+            raise ConfigError(f"window is {self.window}; give a share of the cost in (0, 0.1]")
         for level in self.regimes:
             if not 0 < level < 1:
                 raise ConfigError(f"regime {level} is no share of a cost in (0, 1)")
+            if self.window >= level:
+                raise ConfigError(
+                    f"window is {self.window}, too wide around regime {level}; give less than {level}"
+                )
         named = {
             "search.regimes": self.search.regimes,
             "population.cell_regimes": self.population.cell_regimes,
@@ -259,18 +276,22 @@ class StudyConfig:
             odd = set(levels) - set(self.regimes)
             if odd:
                 raise ConfigError(f"{key} names {min(odd)}, which is not among {self.regimes}")
-        if not 0 < self.window <= 0.1:
-            raise ConfigError(f"window is {self.window}; give a share of the cost in (0, 0.1]")
-        if any(s.quantity == "latency" for s in self.space.slabs) and not self.latency.recipes:
-            raise ConfigError(
-                "a slab of latency needs latency.recipes, such as 30: how many are timed"
-            )
-        if self.protocol.epochs < 1:
+
+    def _check_protocol(self) -> None:
+        protocol = self.protocol
+        if protocol.epochs < 1:
             raise ConfigError("protocol.epochs is 0; the study trains: give at least 1")
-        if self.fidelity.recipes and self.fidelity.epochs <= self.protocol.epochs:
+        if self.fidelity.recipes and self.fidelity.epochs <= protocol.epochs:
             raise ConfigError(
                 f"fidelity.epochs is {self.fidelity.epochs}; give more than protocol.epochs, "
-                f"{self.protocol.epochs}"
+                f"{protocol.epochs}"
+            )
+        is_usual = (protocol.weights, protocol.ranking) == ("kept", "criterion")
+        if self.population.controls and not is_usual:
+            raise ConfigError(
+                f"population.controls is {self.population.controls}, but the protocol itself has "
+                f"weights={protocol.weights!r} and ranking={protocol.ranking!r}; C7 needs 'kept' and "
+                "'criterion' there, or give 0 controls"
             )
 
     def as_json(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sentei.allocate import Budget, allocate
 from sentei.criteria import score
-from sentei.spaces.populate import origin_of, plain
+from sentei.spaces.populate import derived, origin_of
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.space import Slab
 from sentei.spaces.study import Session
@@ -29,7 +29,7 @@ def _drawn(
     session: Session, level: float, name: str, num: int, slabs: tuple[Slab, ...]
 ) -> list[Member]:
     origin = origin_of(session.scene, level, name, num=num, slabs=slabs)
-    return plain(session.scene, session.directory, origin, measures=False)
+    return derived(session.scene, session.directory, origin, draws=session.draws, measures=False)
 
 
 def search(

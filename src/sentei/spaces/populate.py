@@ -2,16 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from sentei.errors import SpaceError
+from sentei.errors import CheckpointError, SpaceError
 from sentei.seeding import derive_seed
-from sentei.spaces.population import Origin, Population, frozen
+from sentei.spaces.population import Origin, Population, frozen, frozen_origin
 from sentei.spaces.regime_data import CELLS, CONTROLS, NATURAL, STRATIFIED, UNIFORM
 from sentei.spaces.sampling import make_sampler
 from sentei.spaces.scene import Scene
@@ -42,19 +42,78 @@ def plain(scene: Scene, directory: Path, origin: Origin, *, measures: bool = Tru
     """
     own = [slab for slab in origin.slabs if slab not in scene.slabs(origin.regime)]
 
-    def draw() -> Population:
-        widths = make_sampler(origin.sampler, origin.options).sample(
-            scene.terrain, origin.slabs, num=origin.num, seed=origin.seed
+    def more(first: int) -> IntArray:
+        return make_sampler(origin.sampler, origin.options).sample(
+            scene.terrain, origin.slabs, num=origin.num - first, seed=origin.seed, first=first
         )
+
+    def draw() -> Population:
         return Population(
             origin=origin,
-            widths=widths,
+            widths=more(0),
             weights=np.ones(origin.num),
             strata=np.full(origin.num, -1, np.int64),
             log_share=_volume(scene, origin, own) if measures else None,
         )
 
-    return scene.members(frozen(_path(directory, origin), origin, draw))
+    return scene.members(frozen(_path(directory, origin), origin, draw, more=more))
+
+
+def derived(
+    scene: Scene, directory: Path, origin: Origin, *, draws: bool, measures: bool = True
+) -> list[Member]:
+    """Return the recipes of a population whose slabs were chosen by results, frozen likewise.
+
+    Once it is frozen its file says what the slabs are: results and thresholds that came later do
+    not move them.
+
+    Args:
+        scene: The network.
+        directory: Of the study.
+        origin: Where the population comes from.
+        draws: Draw what is not there; if not, there are no recipes then.
+        measures: As of :func:`plain`.
+
+    Raises:
+        SpaceError: The space is empty; the message says which constraints conflict.
+        CheckpointError: There is another population under its name, or a damaged file.
+    """
+    there = frozen_origin(_path(directory, origin))
+    if there is None:
+        return plain(scene, directory, origin, measures=measures) if draws else []
+    slabs, num = there
+    if not draws:
+        origin = replace(origin, num=num)
+    return plain(scene, directory, replace(origin, slabs=slabs), measures=measures)
+
+
+def frozen_slabs(scene: Scene, directory: Path, level: float, name: str) -> tuple[Slab, ...] | None:
+    """Return the slabs of a frozen population beside those of its regime; None if there is none."""
+    there = frozen_origin(_path(directory, origin_of(scene, level, name, num=1)))
+    if there is None:
+        return None
+    return tuple(slab for slab in there[0] if slab not in scene.slabs(level))
+
+
+def check_sizes(scene: Scene, directory: Path, sizes: Mapping[str, int]) -> None:
+    """Refuse fewer recipes than are frozen: what was drawn stays part of a study.
+
+    Args:
+        scene: The network.
+        directory: Of the study.
+        sizes: Name of a population that results decide -> number of its recipes.
+
+    Raises:
+        CheckpointError: A population holds more; or its file is damaged.
+    """
+    for level, (name, num) in product(scene.config.regimes, sizes.items()):
+        path = _path(directory, origin_of(scene, level, name, num=1))
+        there = frozen_origin(path)
+        if there is not None and there[1] > num > 0:
+            raise CheckpointError(
+                f"{path} holds {there[1]} recipes, and {num} were asked for; ask for at least as "
+                "many, or give another directory (-o)"
+            )
 
 
 def _volume(scene: Scene, origin: Origin, own: Sequence[Slab]) -> float | None:

@@ -5,7 +5,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,42 +82,79 @@ class Population:
         return len(self.widths)
 
 
-def frozen(path: Path, origin: Origin, draw: Callable[[], Population]) -> Population:
+def frozen(
+    path: Path,
+    origin: Origin,
+    draw: Callable[[], Population],
+    *,
+    more: Callable[[int], IntArray] | None = None,
+) -> Population:
     """Return the population of a file; draw and write it where there is none yet.
 
-    A file is never overwritten, so that what a study evaluates stays what it was, whatever becomes
-    of the code that drew it.
+    What a file holds is never drawn again, so that what a study evaluates stays what it was,
+    whatever becomes of the code that drew it.
 
     Args:
         path: The file.
         origin: Where the population comes from.
         draw: Draws it.
+        more: Draws the widths of the recipes from a number on, which are added where the file holds
+            fewer than are asked for; None adds none.
 
     Raises:
         CheckpointError: The file is damaged, was altered, or holds a population of another origin.
     """
     if not path.exists():
-        population = draw()
-        atomic_write_text(path, json.dumps(_document(population)) + "\n")
-        return population
+        return _write(path, draw())
     found = _read(path)
-    other = _differences(found["origin"], plain_mapping(origin.as_json(), "origin"))
+    there = found["origin"]
+    grows = more is not None and there["num"] < origin.num
+    other = _differences({**there, "num": origin.num} if grows else there, origin)
     if other:
         raise CheckpointError(
             f"{path} holds another population: {'; '.join(other)}. Give another directory (-o), or "
             "the settings it was drawn with"
         )
-    return Population(
+    population = Population(
         origin=origin,
         widths=np.array(found["widths"], np.int64),
         weights=np.array(found["weights"], np.float64),
         strata=np.array(found["strata"], np.int64),
         log_share=found.get("log_share"),
     )
+    return _write(path, _grown(population, more)) if more is not None and grows else population
 
 
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def frozen_origin(path: Path) -> tuple[tuple[Slab, ...], int] | None:
+    """Return the slabs and the number of recipes of the population of a file; None if there is none.
+
+    Raises:
+        CheckpointError: The file is damaged, or was altered.
+    """
+    if not path.exists():
+        return None
+    origin = _read(path)["origin"]
+    return tuple(Slab(**slab) for slab in origin["slabs"]), int(origin["num"])
+
+
+def _write(path: Path, population: Population) -> Population:
+    atomic_write_text(path, json.dumps(_document(population)) + "\n")
+    return population
+
+
+def _grown(population: Population, more: Callable[[int], IntArray]) -> Population:
+    added = more(len(population))
+    return replace(
+        population,
+        widths=np.concatenate([population.widths, added]),
+        weights=np.append(population.weights, np.ones(len(added))),
+        strata=np.append(population.strata, np.full(len(added), -1, np.int64)),
+    )
+
+
+def _differences(there: Mapping[str, Any], origin: Origin) -> list[str]:
     """Return what differs between origins; what came later had its default in an older file."""
+    now = plain_mapping(origin.as_json(), "origin")
     config = plain_mapping(SpaceConfig.from_json(there["config"]).as_json(), "config")
     filled = {"options": {}, **there, "config": config}
     return differences(there, in_terms_of(now, there, filled))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sentei.spaces.conjectures.refined import diversity
 from sentei.spaces.measured import Measured
-from sentei.spaces.populate import origin_of, plain
+from sentei.spaces.populate import derived, frozen_slabs, origin_of
 from sentei.spaces.refine import (
     Refinement,
     halves,
@@ -58,7 +58,7 @@ def refine_rounds(session: Session, data: RegimeData) -> tuple[list[Row], Slabs]
     for number in range(1, session.config.search.rounds + 1):
         own = replace(data, rows=[*data.rows, *rows])
         try:
-            found = next_round(own, number, kept)
+            found = _frozen_round(session, data.level, number) or next_round(own, number, kept)
         except ValueError:
             break  # nothing to refine by; the verdict on C1 says so of m
         rows += session.run(_wishes(session, data.level, found))
@@ -68,6 +68,21 @@ def refine_rounds(session: Session, data: RegimeData) -> tuple[list[Row], Slabs]
         if session.config.search.fresh == 0:
             break  # there is nothing to refine again
     return rows, kept
+
+
+def _frozen_round(session: Session, level: float, number: int) -> Round | None:
+    """Return a round whose populations are frozen, as they are; None where they are not yet.
+
+    Raises:
+        ValueError: They are not, and this session draws none.
+    """
+    scene, directory = session.scene, session.directory
+    slabs, sham = (frozen_slabs(scene, directory, level, name) for name in fresh_names(number))
+    if slabs is not None and sham is not None:
+        return Round(number=number, slabs=slabs, sham=sham, loss=(None, None))
+    if session.config.search.fresh and not session.draws:
+        raise ValueError(f"round {number} was not drawn yet")
+    return None
 
 
 def next_round(data: RegimeData, number: int, current: Slabs = ()) -> Round:
@@ -165,7 +180,11 @@ def _wishes(session: Session, level: float, found: Round) -> list[Wish]:
         spaces = {FRESH_BASE: (), **spaces}
     num, scene = session.config.search.fresh, session.scene
     origins = [origin_of(scene, level, name, num=num, slabs=own) for name, own in spaces.items()]
-    members = [m for origin in origins for m in plain(scene, session.directory, origin)]
+    members = [
+        m
+        for origin in origins
+        for m in derived(scene, session.directory, origin, draws=session.draws)
+    ]
     return [Wish(member=m, epochs=session.config.protocol.epochs) for m in members]
 
 

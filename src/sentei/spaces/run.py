@@ -12,13 +12,20 @@ from sentei.report.space_page import write_space_report
 from sentei.report.space_schema import Analysis
 from sentei.spaces.config import StudyConfig
 from sentei.spaces.contest_latency import contest_times
-from sentei.spaces.explore import contest, search
+from sentei.spaces.explore import SEARCHED, contest, search
 from sentei.spaces.keep import keep_found
-from sentei.spaces.populate import first_wishes
+from sentei.spaces.populate import check_sizes, first_wishes
+from sentei.spaces.regime_data import FRESH_BASE, fresh_names
 from sentei.spaces.result_proxies import may_screen
 from sentei.spaces.results import analyse, regimes_of
 from sentei.spaces.rounds import refine_rounds
-from sentei.spaces.study import PAGE_NAME, ROWS_NAME, Session, open_session
+from sentei.spaces.study import (
+    PAGE_NAME,
+    ROWS_NAME,
+    Session,
+    open_session,
+    write_config,
+)
 from sentei.spaces.subnets import Row
 from sentei.train.progress import OnProgress
 
@@ -71,13 +78,22 @@ def run_study(  # noqa: PLR0913 - jobs and trainings of the driver have listener
         on_progress=on_progress,
         retry_failed=retry_failed,
     ) as session:
+        check_sizes(session.scene, directory, _sizes(config))
         wishes = {t: first_wishes(session.scene, directory, t) for t in config.regimes}
+        write_config(config, directory)
         if until == "sample":
             return None
         rows = [row for level in config.regimes for row in session.run(wishes[level])]
         if until != "evaluate":
             rows += _explore(session, rows, searches=until == "search")
         return _publish(session, rows)
+
+
+def _sizes(config: StudyConfig) -> dict[str, int]:
+    """Return how many recipes every population has whose space results decide."""
+    names = [FRESH_BASE, *(n for r in range(1, config.search.rounds + 1) for n in fresh_names(r))]
+    fresh = dict.fromkeys(names, config.search.fresh)
+    return {**fresh, **dict.fromkeys(SEARCHED, config.search.candidates)}
 
 
 def _explore(session: Session, rows: Sequence[Row], *, searches: bool) -> list[Row]:

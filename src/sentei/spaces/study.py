@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sentei.methods.base_network import prepare_base
 from sentei.records import atomic_write_text, in_terms_of, plain_mapping, read_settings
 from sentei.spaces.config import StudyConfig, study_from_mapping
 from sentei.spaces.prepare import prepare_supernet
+from sentei.spaces.protocol import Protocol
 from sentei.spaces.scene import Scene
 from sentei.spaces.subnets import Row, Wish, rows_of
 from sentei.train.progress import OnProgress
@@ -23,8 +24,8 @@ ROWS_NAME = "rows.json"
 PAGE_NAME = "report.html"
 _FREE = ("regimes", "thresholds", "resampling", "search", "supernet", "fidelity")
 """Fields that say what is asked of the results; the others decide what every job finds."""
-_FREE_OF_POPULATION = ("controls",)
-"""Those that only add jobs: more of the subnetworks that are there are trained again."""
+_FREE_OF_POPULATION = ("controls", "natural")
+"""Those that only add jobs."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +39,7 @@ class Session:
         scene: Its network.
         store: Jobs and results.
         run: Runs what has no result of some wishes, and returns the rows of all.
+        draws: Populations that are not there are drawn; a report of what is there draws none.
         on_progress: Told of every step that the driver itself trains.
     """
 
@@ -47,6 +49,7 @@ class Session:
     scene: Scene = field(repr=False)
     store: engine.Store = field(repr=False)
     run: Callable[[Sequence[Wish]], list[Row]] = field(repr=False)
+    draws: bool = True
     on_progress: OnProgress | None = field(default=None, repr=False)
 
 
@@ -95,9 +98,11 @@ def open_session(
     listen = {} if on_event is None else {"on_event": on_event}
     with engine.open_store(directory, meta) as store:
         prepare_supernet(config, directory, base=dense["sha256"], on_progress=on_progress)
-        atomic_write_text(directory / CONFIG_NAME, json.dumps(plain, indent=2) + "\n")
+        if not (directory / CONFIG_NAME).exists():
+            write_config(config, directory)
 
         def run(wishes: Sequence[Wish]) -> list[Row]:
+            wishes = [_as_protocol(wish, config.protocol) for wish in wishes]
             if executor is not None:
                 jobs = [wish.job for wish in wishes]
                 engine.run_jobs(
@@ -112,8 +117,17 @@ def open_session(
             scene=Scene.of(config, directory),
             store=store,
             run=run,
+            draws=executor is not None,
             on_progress=on_progress,
         )
+
+
+def _as_protocol(wish: Wish, protocol: Protocol) -> Wish:
+    return replace(
+        wish,
+        weights=wish.weights or protocol.weights,
+        ranking=wish.ranking or protocol.ranking,
+    )
 
 
 def _as_stored(settings: Mapping[str, Any], directory: Path) -> Mapping[str, Any]:
@@ -127,6 +141,11 @@ def _as_stored(settings: Mapping[str, Any], directory: Path) -> Mapping[str, Any
     now, filled = plain_mapping(settings, "settings"), plain_mapping(filled, "settings")
     now["population"] |= {name: filled["population"][name] for name in _FREE_OF_POPULATION}
     return in_terms_of(now, stored, filled)
+
+
+def write_config(config: StudyConfig, directory: Path) -> None:
+    """Write the configuration of a study, once the study bears it: `read_config` then returns it."""
+    atomic_write_text(directory / CONFIG_NAME, json.dumps(config.as_json(), indent=2) + "\n")
 
 
 def read_config(directory: Path | str) -> StudyConfig:

@@ -31,8 +31,8 @@ class Wish:
         member: The recipe.
         epochs: Epochs of training after pruning, >= 0.
         replicate: Number of the repetition, >= 0.
-        weights: ``"kept"`` or ``"new"``.
-        ranking: ``"criterion"`` or ``"random"``.
+        weights: ``"kept"`` or ``"new"``; None is as the protocol of the study has it.
+        ranking: ``"criterion"`` or ``"random"``; None likewise.
         supernet: Start from the shared weights of the study.
         zero_cost: Name of the score that is computed instead of a validation, or None.
     """
@@ -40,8 +40,8 @@ class Wish:
     member: Member
     epochs: int = 0
     replicate: int = 0
-    weights: str = "kept"
-    ranking: str = "criterion"
+    weights: str | None = None
+    ranking: str | None = None
     supernet: bool = False
     zero_cost: str | None = None
 
@@ -52,8 +52,8 @@ class Wish:
             "widths": dict(self.member.facts["widths"]),
             "epochs": self.epochs,
             "replicate": self.replicate,
-            "weights": self.weights,
-            "ranking": self.ranking,
+            "weights": self.weights or "kept",
+            "ranking": self.ranking or "criterion",
             **({"supernet": True} if self.supernet else {}),
             **({"zero_cost": self.zero_cost} if self.zero_cost else {}),
         }

@@ -2,6 +2,7 @@
 
 # Shapes: N = recipes, G = groups, U = units.
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sentei.errors import ConfigError, SpaceError
-from sentei.registry import Registry
+from sentei.errors import ConfigError, SpaceError, UnknownNameError
+from sentei.registry import Registry, did_you_mean
 from sentei.seeding import derive_seed
 from sentei.spaces.space import COSTS, Slab
 from sentei.spaces.stats_base import FloatArray, IntArray
@@ -102,11 +103,18 @@ def make_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
     """Return the sampler of a name with some of its fields set.
 
     Raises:
-        UnknownNameError: There is none.
-        ConfigError: It has no such field, or the value is out of range.
+        UnknownNameError: There is none, or it has no such field.
+        ConfigError: A value has a wrong type, or is out of range.
     """
+    kind = SAMPLERS[name]
+    known = inspect.signature(kind).parameters
+    for key in options:
+        if key not in known:
+            raise UnknownNameError(
+                f"sampler {name!r} has no option {key!r}.{did_you_mean(key, known)}"
+            )
     try:
-        return SAMPLERS[name](**options)
+        return kind(**options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"options {dict(options)} of sampler {name!r}: {error}") from error
 
