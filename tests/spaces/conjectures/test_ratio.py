@@ -124,12 +124,29 @@ def test_replicates_count_once() -> None:
 def test_the_loss_at_the_edge_by_hand() -> None:
     ratio = np.exp(np.linspace(-1, 1, 30))
     observations = Observations(drop=2 * np.log(ratio) ** 2, ratio=ratio)
-    twofold = replace(SETTING, thresholds=Thresholds(factor=2))
 
-    loss, interval = edge_loss(observations, twofold)
+    loss, interval = edge_loss(observations, SETTING, factor=2)
 
     assert loss == pytest.approx(2 * 0.480453)  # 2 (ln 2)^2
     assert interval.high - interval.low < 1e-6
+
+
+def test_no_loss_is_read_outside_what_can_be_attained() -> None:
+    """With kappa 30 and m* 1, 30 (ln 1.05)^2 = 0.07 points at 1.05, the farthest; 1.49 at 1.25."""
+    narrow = replace(SETTING, bounds=(0.96, 1.05))
+    table = measured(2000, 0, kappa=30, optimum=1.0)
+    log_N = np.log(table.ratio)
+    exact = replace(table, drop=30 * log_N**2, test_drop=30 * log_N**2)
+
+    found = optimal_ratio_exists(exact, narrow)
+
+    assert found.checks[4].text == (
+        "lost are 0.05 points at m = 0.96 (as far as can be attained) and 0.07 points at m = 1.05 "
+        "(as far as can be attained); 0.10 matter"
+    )
+    assert not found.checks[4].holds
+    assert found.numbers["loss"] == pytest.approx(30 * 0.04879**2, abs=1e-4)
+    assert found.verdict == "not supported"
 
 
 def test_the_winners_band_stands_beside_its_null() -> None:
@@ -161,8 +178,71 @@ def test_the_same_optimum_under_a_control_is_supported() -> None:
     assert found.verdict == "supported"
     assert found.interval is not None
     assert 1 in found.interval
-    assert found.power > 0.8
     assert "100 under random ranking" in found.notes[0]
+
+
+def test_the_power_of_an_equal_optimum_is_how_often_one_is_supported() -> None:
+    found = [
+        same_optimum(
+            measured(200, seed, kappa=KAPPA, optimum=MIDDLE),
+            measured(200, 1000 + seed, kappa=KAPPA, optimum=MIDDLE),
+            SETTING,
+            condition="random ranking",
+        )
+        for seed in range(100)
+    ]
+
+    often = np.mean([one.verdict == "supported" for one in found])
+    assert np.mean([one.power for one in found]) == pytest.approx(often, abs=0.1)
+
+
+@pytest.mark.parametrize("bounds", [BOUNDS, (0.95, 1.05)])
+def test_where_there_is_no_optimum_none_is_the_same(bounds: tuple[float, float]) -> None:
+    """10 ln m and 2 ln m both end on the lower bound, which does not move."""
+    usual, control = (
+        replace(table, drop=slope * np.log(table.ratio))
+        for table, slope in ((measured(200, 0, kappa=0), 10), (measured(60, 1, kappa=0), 2))
+    )
+
+    found = same_optimum(
+        usual, control, replace(SETTING, bounds=bounds), condition="random ranking"
+    )
+
+    assert (found.estimate, found.verdict, found.power) == (1, "inconclusive", 0)
+    assert not found.checks[0].holds
+
+
+def test_a_range_within_the_margin_shows_no_equal_optimum() -> None:
+    """m* may be 0.9 to 1.1 at most: a factor of 1.22 is below 1.25 wherever both optima lie."""
+    narrow = replace(SETTING, bounds=(0.9, 1.1))
+
+    found = same_optimum(
+        measured(2000, 0, kappa=30, optimum=0.98),
+        measured(2000, 1, kappa=30, optimum=1.02),
+        narrow,
+        condition="random ranking",
+    )
+
+    assert found.checks[0].holds
+    assert found.checks[2].holds
+    assert (found.checks[1].text, found.checks[1].holds) == (
+        "m* could move by a factor of 1.22, more than 1.25",
+        False,
+    )
+    assert (found.verdict, found.power) == ("inconclusive", 0)
+
+
+def test_an_optimum_outside_the_interval_of_m_star_is_not_supported_as_the_same() -> None:
+    """It moves by a factor of 1.1: less than 1.25, but by far more than what the noise leaves."""
+    found = same_optimum(
+        measured(4000, 0, kappa=KAPPA, optimum=1.0),
+        measured(4000, 1, kappa=KAPPA, optimum=1.1),
+        SETTING,
+        condition="random ranking",
+    )
+
+    assert [check.holds for check in found.checks] == [True, True, True, False]
+    assert found.verdict == "not supported"
 
 
 def test_an_optimum_that_moves_is_not_supported() -> None:

@@ -1,6 +1,7 @@
 """C1 and C7: is there an optimal ratio in a regime, and is it a property of the architecture."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -8,6 +9,7 @@ from scipy import stats
 from sentei.spaces.conjectures.base import (
     Check,
     Setting,
+    Thresholds,
     Verdict,
     band_note,
     band_numbers,
@@ -22,8 +24,14 @@ from sentei.spaces.stats_existence import (
     monotone_or_quadratic,
     two_lines,
 )
-from sentei.spaces.stats_optimum import extra_drop, optimal_ratio, optimum_shift
-from sentei.spaces.stats_power import normal_power, optimum_power
+from sentei.spaces.stats_optimum import (
+    Optimum,
+    Shift,
+    extra_drop,
+    optimal_ratio,
+    optimum_shift,
+)
+from sentei.spaces.stats_power import optimum_power
 from sentei.spaces.stats_regression import curve
 from sentei.spaces.stats_winners import BootstrapBest, winners_band
 
@@ -33,10 +41,11 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
 
     It needs a valley by Lind and Mehlum's test and by two lines, a quadratic that beats every
     monotone curve, an interval of m* clear of the attainable bounds, at least the smallest effect
-    lost at ``factor`` times m*, and a valley on test images too. A curve shown flat, or whose loss
-    there is shown smaller, contradicts it. The power is that of both tests for just that loss,
-    with the noise found and the optimum a quarter or three quarters up the attainable
-    range of log m, whichever is less.
+    lost at m* over and times ``factor``, and a valley on test images too. Where such a ratio cannot
+    be attained, the loss is that at the bound before it: nothing is extrapolated. A curve shown
+    flat, or whose loss is shown smaller on both sides, contradicts it. The power is that of both
+    tests for just that loss, with the noise found and the optimum a quarter or three quarters up
+    the attainable range of log m, whichever is less.
 
     Args:
         measured: A population stratified by the ratio; replicates are averaged.
@@ -53,7 +62,10 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
     shape = monotone_or_quadratic(observations, bounds=setting.bounds)
     best = optimal_ratio(observations, bounds=setting.bounds, resampling=setting.resampling)
     flat = flatness(observations, bounds=setting.bounds, margin=setting.smallest_effect)
-    loss, loss_interval = edge_loss(observations, setting)
+    edges = _edges(best.ratio, setting)
+    # Both come from one curvature; at the farther edge more of it is seen.
+    near, far = sorted((edge / best.ratio for edge in edges), key=lambda one: abs(math.log(one)))
+    loss, loss_interval = edge_loss(observations, setting, factor=far)
     tested = setting.observations(recipes, "test_drop")
     test_curvature = float(curve(tested).problem.coefficients(tested.drop)[2])
     band = winners_band(
@@ -69,9 +81,8 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
         ),
         Check(text="the interval of m* stays clear of the attainable bounds", holds=best.interior),
         Check(
-            text=f"{loss:.2f} points are lost at {limits.factor} times m*, "
-            f"{setting.smallest_effect:.2f} matter",
-            holds=loss >= setting.smallest_effect,
+            text=_loss_text(edges, best, setting),
+            holds=edge_loss(observations, setting, factor=near)[0] >= setting.smallest_effect,
         ),
         Check(text=f"curvature on test images is {test_curvature:.2f}", holds=test_curvature > 0),
     )
@@ -96,7 +107,7 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
         power=power,
         checks=checks,
         notes=(band_note(band), *_reliability_note(setting)),
-        numbers={
+        numbers={  # of the loss at the farther edge
             "loss": loss,
             "loss_low": loss_interval.low,
             "loss_high": loss_interval.high,
@@ -108,12 +119,35 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
     )
 
 
-def edge_loss(observations: Observations, setting: Setting) -> tuple[float, Interval]:
-    r"""Return the drop lost at ``factor`` times m*, :math:`\kappa (\ln factor)^2`, with interval."""
+def _edges(optimum: float, setting: Setting) -> tuple[float, float]:
+    """Return the ratios below and above m* at which its loss is read, both attainable."""
+    low, high = setting.bounds
+    factor = setting.thresholds.factor
+    return max(low, optimum / factor), min(high, optimum * factor)
+
+
+def _loss_text(edges: Sequence[float], best: Optimum, setting: Setting) -> str:
+    read = " and ".join(
+        f"{extra_drop(best.curvature or 0.0, edge / best.ratio):.2f} points at m = {edge:.2f}"
+        f"{' (as far as can be attained)' if edge in setting.bounds else ''}"
+        for edge in edges
+    )
+    return f"lost are {read}; {setting.smallest_effect:.2f} matter"
+
+
+def edge_loss(
+    observations: Observations, setting: Setting, *, factor: float
+) -> tuple[float, Interval]:
+    r"""Return the drop lost at ``factor`` times m*, :math:`\kappa (\ln factor)^2`, with interval.
+
+    Args:
+        observations: A population.
+        setting: Level of the interval.
+        factor: Distance from m*, > 0.
+    """
     fit = curve(observations)
     square = np.eye(fit.problem.columns.shape[1])[2]
     curvature, error = fit.problem.contrast(observations.drop, square)
-    factor = setting.thresholds.factor
     level = setting.resampling.level
     reach = float(stats.t.ppf((1 + level) / 2, fit.problem.dof)) * float(error)
     return extra_drop(float(curvature), factor), Interval(
@@ -129,9 +163,11 @@ def same_optimum(
 ) -> Verdict:
     """Judge C7 for one control: m* is the same where the weights play no part.
 
-    It is supported where the interval of the shift of m* lies within ``factor`` both ways, and
-    contradicted where that interval excludes no shift and the control's m* lies outside the
-    interval of m*. The power is the chance to show an equal m* equal.
+    It is supported where there is an m* to compare, inside the attainable bounds, the interval of
+    its shift lies within ``factor`` both ways, and the control's m* lies in the interval of m*. It
+    is contradicted where the interval of the shift excludes no shift and the control's m* lies
+    outside that of m*. Where there is no such m*, or all that can be attained lies within
+    ``factor``, the study cannot tell. The power is the chance to show an equal m* equal.
 
     Args:
         measured: A population under the usual protocol.
@@ -150,6 +186,15 @@ def same_optimum(
         other, usual, bounds=setting.bounds, paired=False, resampling=setting.resampling
     )
     moved = shift.factor * best.ratio
+    low, high = setting.bounds
+    there = Check(
+        text="under the usual protocol the interval of m* stays clear of the attainable bounds",
+        holds=best.interior,
+    )
+    room = Check(
+        text=f"m* could move by a factor of {high / low:.2f}, more than {limits.factor}",
+        holds=high / low > limits.factor,
+    )
     inside = Check(
         text=f"the interval of the shift lies within a factor of {limits.factor}",
         holds=shift.interval.within(1 / limits.factor, limits.factor),
@@ -159,9 +204,7 @@ def same_optimum(
         f"{best.interval.low:.2f} to {best.interval.high:.2f}",
         holds=moved in best.interval,
     )
-    margin = math.log(limits.factor)
-    # Two one-sided tests of an m* that does not move.
-    power = max(0.0, 2 * normal_power(margin, shift.error, alpha=limits.alpha, sides=2) - 1)
+    comparable = there.holds and room.holds
     return Verdict(
         conjecture="C7",
         claim=f"the optimal ratio is that of the architecture, not of the weights ({condition})",
@@ -170,17 +213,27 @@ def same_optimum(
         test="factor by which m* moves; equivalence by its bootstrap interval",
         p=None,
         verdict=judged(
-            (inside,),
-            contradicted=1 not in shift.interval and not covered.holds,
+            (there, room, inside, covered),
+            contradicted=comparable and 1 not in shift.interval and not covered.holds,
             # A shift that is not shown small need not be large.
             power=0.0,
             thresholds=limits,
         ),
-        power=power,
-        checks=(inside, covered),
+        power=_power_of_equality(best, shift, limits) if comparable else 0.0,
+        checks=(there, room, inside, covered),
         notes=(f"{len(usual)} recipes under the usual protocol, {len(other)} under {condition}",),
         numbers={"m_star": best.ratio, "m_star_control": moved},
     )
+
+
+def _power_of_equality(best: Optimum, shift: Shift, limits: Thresholds) -> float:
+    """Return the chance that an m* that does not move is shown not to, and lies in its interval."""
+    error = max(shift.error, 1e-300)
+    # Two one-sided tests leave an estimate this much room.
+    room = math.log(limits.factor) - float(stats.norm.ppf(1 - limits.alpha / 2)) * error
+    low = max(-room, math.log(best.interval.low / best.ratio))
+    high = min(room, math.log(best.interval.high / best.ratio))
+    return max(0.0, float(stats.norm.cdf(high / error) - stats.norm.cdf(low / error)))
 
 
 def _power(observations: Observations, setting: Setting) -> float:
@@ -193,9 +246,11 @@ def _power(observations: Observations, setting: Setting) -> float:
     )
     low, high = check_bounds(setting.bounds)
     powers = []
+    # Both are as far from their nearer bound, which may be nearer than the factor.
+    reach = min(math.log(limits.factor), 0.25 * (high - low))
     for place in (0.25, 0.75):
         effect = Effect(
-            curvature=setting.smallest_effect / math.log(limits.factor) ** 2,
+            curvature=setting.smallest_effect / reach**2,
             optimum=math.exp(low + place * (high - low)),
             structure=math.sqrt(error),
             seed=0,
