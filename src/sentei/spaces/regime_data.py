@@ -104,9 +104,9 @@ class RegimeData:
 
     @cached_property
     def optimum(self) -> Optimum:
-        """m* of the trained population, with STD held."""
+        """m* of the trained population, with STD held; recipes of more replicates weigh more."""
         return optimal_ratio(
-            self.recipes.observations(covariates=("std",)),
+            self.setting.observations(self.recipes),
             bounds=self.bounds,
             resampling=self.config.resampling,
         )

@@ -44,7 +44,7 @@ def noise(data: RegimeData) -> schema.Noise | None:
 
 def _powers(data: RegimeData, found: Noise) -> list[float]:
     """Return the chance of each loss to be found by this population, with the optimum it shows."""
-    observations = data.recipes.observations(covariates=("std",))
+    observations = data.setting.observations(data.recipes)
     optimum = data.optimum.ratio
     low, high = data.bounds
     inside = float(np.clip(optimum, low * 1.1, high / 1.1))

@@ -140,7 +140,7 @@ def _proxy(
 ) -> schema.Proxy:
     found = proxy_check(
         cheap,
-        trained.observations(covariates=("std",)),
+        data.setting.observations(trained),
         bounds=data.bounds,
         strata=trained.stratum,
         settings=ProxySettings(resampling=data.config.resampling),

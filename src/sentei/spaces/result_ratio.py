@@ -21,7 +21,7 @@ def population(data: RegimeData) -> schema.Population:
     """Return the trained population of a regime over m."""
     trained = data.recipes
     uniform = data.measured(space=UNIFORM)
-    observations = trained.observations(covariates=("std",))
+    observations = data.setting.observations(trained)
     found = data.optimum
     return schema.Population(
         attainable=data.bounds,

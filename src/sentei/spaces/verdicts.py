@@ -21,7 +21,14 @@ from sentei.spaces.conjectures import (
     winners_have_the_ratio,
 )
 from sentei.spaces.measured import Measured
-from sentei.spaces.regime_data import CONTROLS, FRESH_BASE, STRATIFIED, RegimeData, fresh_names
+from sentei.spaces.regime_data import (
+    CONTROLS,
+    FRESH_BASE,
+    STRATIFIED,
+    UNIFORM,
+    RegimeData,
+    fresh_names,
+)
 from sentei.spaces.rounds import next_round
 
 Unjudged: TypeAlias = dict[str, str]
@@ -63,7 +70,8 @@ def _tests(
         setting, trained = data.setting, data.stratified
         yield data.name, "C0", partial(_spread, data)
         if data.cells is not None:
-            yield f"{data.name}, cells", "C0", partial(_spread_in_cells, data, data.cells)
+            # STD and m are crossed there, so that neither stands in for the other.
+            yield f"{data.name}, cells", "C0", partial(_spread, data, data.cells)
         yield data.name, "C1", partial(optimal_ratio_exists, trained, setting)
         yield data.name, "C3", partial(winners_have_the_ratio, trained, setting)
         yield data.name, "C4", partial(_refinement, data, 1)
@@ -77,17 +85,13 @@ def _tests(
     yield "all regimes", "C2", partial(_design, regimes, sites_of(regimes, dense_mcb=dense_mcb))
 
 
-def _spread(data: RegimeData) -> Verdict:
-    measured, edges = data.of_all_spreads, data.config.population.std_edges
-    if data.std_spaces:
-        return spread_matters(measured, data.setting, edges=(*edges, 1.0))
-    return spread_matters(measured, data.setting)
-
-
-def _spread_in_cells(data: RegimeData, drawn: Measured) -> Verdict:
-    """Judge C0 where STD and m are crossed, so that neither stands in for the other."""
-    edges = (*data.config.population.std_edges, 1.0)
-    return spread_matters(drawn, data.setting, edges=edges)
+def _spread(data: RegimeData, drawn: Measured | None = None) -> Verdict:
+    return spread_matters(
+        data.of_all_spreads if drawn is None else drawn,
+        data.setting,
+        edges=(*data.config.population.std_edges, 1.0),
+        uniform=data.measured(space=UNIFORM),
+    )
 
 
 def _refinement(data: RegimeData, number: int) -> Verdict:

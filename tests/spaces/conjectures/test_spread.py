@@ -11,6 +11,7 @@ from sentei.spaces.stats_base import Resampling
 from tests.support.populations import BOUNDS, measured
 
 SETTING = Setting(bounds=BOUNDS, resampling=Resampling(draws=200))
+EDGES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1.0)
 
 
 def with_slope(slope: float, num: int = 400, seed: int = 0) -> Measured:
@@ -19,7 +20,7 @@ def with_slope(slope: float, num: int = 400, seed: int = 0) -> Measured:
 
 
 def test_a_drop_that_rises_with_spread_is_supported() -> None:
-    found = spread_matters(with_slope(4.0), SETTING)
+    found = spread_matters(with_slope(4.0), SETTING, edges=EDGES)
 
     assert found.verdict == "supported"
     # From the 5 % to the 95 % quantile of U(0, .4): .36 times the slope.
@@ -27,7 +28,7 @@ def test_a_drop_that_rises_with_spread_is_supported() -> None:
 
 
 def test_no_slope_in_a_large_population_is_not_supported() -> None:
-    assert spread_matters(with_slope(0.0, 2000), SETTING).verdict == "not supported"
+    assert spread_matters(with_slope(0.0, 2000), SETTING, edges=EDGES).verdict == "not supported"
 
 
 def test_no_slope_in_a_small_population_is_inconclusive() -> None:
@@ -43,7 +44,7 @@ def test_a_spread_that_acts_through_the_ratio_is_not_supported() -> None:
     tied = 0.3 + 0.15 * np.log(table.ratio) + rng.normal(0, 0.08, 2000)
     through = replace(table, std=tied, drop=table.drop + 2 * np.log(table.ratio))
 
-    found = spread_matters(through, SETTING)
+    found = spread_matters(through, SETTING, edges=EDGES)
 
     assert found.checks[0].holds  # the bins differ
     assert found.verdict == "not supported"
@@ -52,7 +53,9 @@ def test_a_spread_that_acts_through_the_ratio_is_not_supported() -> None:
 def test_chance_is_seldom_supported() -> None:
     found = [
         spread_matters(
-            with_slope(0.0, 100, seed), replace(SETTING, resampling=Resampling(draws=20))
+            with_slope(0.0, 100, seed),
+            replace(SETTING, resampling=Resampling(draws=20)),
+            edges=EDGES,
         )
         for seed in range(20)
     ]
@@ -61,15 +64,19 @@ def test_chance_is_seldom_supported() -> None:
 
 
 def test_the_uniform_recipe_is_the_control() -> None:
+    """Rounding leaves that of ResNet-20 a STD of .0154; others of less STD are not uniform."""
     table = with_slope(0.0)
-    uniform = replace(table, std=np.maximum(table.std, 0.02))
-    uniform.std[0], uniform.drop[0] = 0, uniform.drop.min() - 1
+    table.std[0], table.drop[0] = 0.0154, table.drop.min() - 1
+    table.std[1], table.drop[1] = 0.001, table.drop.max() + 9
+    uniform = table.where(np.arange(400) == 0)
+    others = table.where(np.arange(400) > 0)
 
-    assert (
-        "uniform recipe was not evaluated"
-        in spread_matters(replace(table, std=np.maximum(table.std, 0.02)), SETTING).notes[0]
+    for drawn in (table, others):
+        found = spread_matters(drawn, SETTING, edges=EDGES, uniform=uniform).notes[0]
+        assert found.endswith(f"loses {table.drop[0]:.2f} points, less than 100% of the others")
+    assert spread_matters(table, SETTING, edges=EDGES).notes == (
+        "the uniform recipe was not evaluated",
     )
-    assert "less than 100% of the others" in spread_matters(uniform, SETTING).notes[0]
 
 
 def test_a_population_of_one_spread_is_refused() -> None:

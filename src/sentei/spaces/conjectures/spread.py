@@ -12,15 +12,13 @@ from sentei.spaces.stats_compare import compare_all
 from sentei.spaces.stats_power import normal_power
 from sentei.spaces.stats_regression import curve
 
-_EDGES = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 1.0)
-_UNIFORM = 0.01  # a recipe with a smaller STD is uniform up to the rounding of widths
-
 
 def spread_matters(
     measured: Measured,
     setting: Setting,
     *,
-    edges: tuple[float, ...] = _EDGES,
+    edges: tuple[float, ...],
+    uniform: Measured | None = None,
     least: int = 10,
 ) -> Verdict:
     """Judge C0: recipes of different spread (STD) differ in a regime, and not through the ratio.
@@ -33,6 +31,8 @@ def spread_matters(
         measured: A population with different STD; replicates are averaged.
         setting: Thresholds, noise.
         edges: Edges of the bins of STD.
+        uniform: The uniform recipe, the control, whether it is among the others or not; None where
+            it was not evaluated.
         least: Fewest recipes of a bin that is compared.
 
     Raises:
@@ -75,7 +75,7 @@ def spread_matters(
         ),
         power=power,
         checks=checks,
-        notes=_uniform_note(recipes),
+        notes=_uniform_note(recipes, uniform),
         numbers={f"ks_p {one} {other}": c.ks_adjusted_p for (one, other), c in found.items()},
     )
 
@@ -109,10 +109,12 @@ def _partial_effect(recipes: Measured, setting: Setting) -> tuple[float, Interva
     return estimate, interval, p, error
 
 
-def _uniform_note(recipes: Measured) -> tuple[str, ...]:
-    uniform = recipes.std < _UNIFORM
-    if not uniform.any():
+def _uniform_note(recipes: Measured, uniform: Measured | None) -> tuple[str, ...]:
+    if uniform is None:
         return ("the uniform recipe was not evaluated",)
-    loss = float(recipes.drop[uniform].mean())
-    better = float(np.mean(recipes.drop[~uniform] > loss)) if (~uniform).any() else 0.0
+    loss = float(uniform.averaged().drop.mean())
+    # By name: the rounding of widths leaves the uniform recipe a spread of its own.
+    names = {uniform.subnets[recipe] for recipe in uniform.recipe}
+    others_N = np.array([recipes.subnets[recipe] not in names for recipe in recipes.recipe])
+    better = float(np.mean(recipes.drop[others_N] > loss))
     return (f"the uniform recipe loses {loss:.2f} points, less than {better:.0%} of the others",)
