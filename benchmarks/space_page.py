@@ -23,7 +23,7 @@ from sentei.report.space_schema import Analysis, Regime  # noqa: E402
 from sentei.report.space_tables import DISCLAIMER  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results"
-_LEFT_OUT = ("curve", "seconds", "network", "supernet")
+_LEFT_OUT = ("curve", "seconds", "network", "supernet", "slabs")
 
 
 def page(found: Analysis, *, note: str, commit: str) -> str:

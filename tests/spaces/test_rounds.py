@@ -19,6 +19,7 @@ from sentei.spaces.config import PopulationConfig, SearchConfig, StudyConfig
 from sentei.spaces.conjectures import Thresholds
 from sentei.spaces.populate import first_wishes
 from sentei.spaces.regime_data import RegimeData
+from sentei.spaces.result_edfs import space_results
 from sentei.spaces.results import regimes_of
 from sentei.spaces.rounds import next_round, refine_rounds
 from sentei.spaces.scene import Scene
@@ -163,3 +164,16 @@ def test_where_nothing_bends_nothing_is_refined(directory: Path) -> None:
     assert refine_rounds(session, data) == ([], ())
     with pytest.raises(ValueError, match="no valley in the ratio"):
         next_round(data, 1)
+
+
+def test_the_report_says_what_refined_and_placebo_space_keep_to(directory: Path) -> None:
+    session, data = simulated(directory, valley, fresh=5)
+    rows, kept = refine_rounds(session, data)
+
+    spaces = space_results(replace(data, rows=[*data.rows, *rows]))
+
+    said = {space.name: space.constraints for space in spaces}
+    assert said["fresh base"] == "MACs 0.5 ± 0.02"
+    assert said["refined"] == f"MACs 0.5 ± 0.02; ratio in [{kept[0].low:g}, {kept[0].high:g}]"
+    sham = next_round(data, 1).sham[0]
+    assert said["placebo"] == f"MACs 0.5 ± 0.02; ratio in [{sham.low:g}, {sham.high:g}]"

@@ -9,6 +9,7 @@ from sentei.spaces import stats_noise
 from sentei.spaces.config import StudyConfig
 from sentei.spaces.conjectures import Setting
 from sentei.spaces.measured import Measured
+from sentei.spaces.space import Slab, regime
 from sentei.spaces.stats_base import FloatArray
 from sentei.spaces.stats_optimum import Optimum, optimal_ratio
 from sentei.spaces.subnets import Row, choose
@@ -61,6 +62,12 @@ class RegimeData:
     def name(self) -> str:
         """As shown."""
         return f"{self.network} at {100 * self.level:g} % of the {shown(self.config.regime_by)}"
+
+    @property
+    def slabs(self) -> tuple[Slab, ...]:
+        """What all its recipes keep to: its cost, then the slabs of the space."""
+        own = regime(self.level, delta=self.config.window, by=self.config.regime_by)
+        return (own, *self.config.space.slabs)
 
     def drops(self, space: str) -> FloatArray:
         """Return the drop of every trained recipe of a space that has some, replicates averaged."""

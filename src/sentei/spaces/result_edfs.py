@@ -1,9 +1,9 @@
 """The distributions of drops that a report compares: populations, strata, bins, fresh draws."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -12,9 +12,11 @@ from sentei.report.space_schema import Cells, SpaceResult
 from sentei.spaces.config import PopulationConfig
 from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import NATURAL, STRATIFIED, RegimeData
+from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import BoolArray, FloatArray
 from sentei.spaces.stats_compare import compare, holm
 from sentei.spaces.stats_edf import dkw_epsilon, edf
+from sentei.spaces.strata import strata_of
 from sentei.spaces.subnets import choose
 from sentei.spaces.terrain import shown
 
@@ -29,11 +31,13 @@ class _Part:
         drops: Of its subnetworks, shape [N].
         weights: What each counts, shape [N]; None: all the same.
         log_share: Logarithm of the share of the regime that the space is; None: not known.
+        slabs: What its subnetworks keep to, beside the slabs of the regime.
     """
 
     drops: FloatArray
     weights: FloatArray | None = None
     log_share: float | None = None
+    slabs: tuple[Slab, ...] = ()
 
 
 _Family: TypeAlias = dict[str, _Part]
@@ -54,7 +58,7 @@ def space_results(data: RegimeData) -> tuple[SpaceResult, ...]:
             NATURAL: _Part(drops=np.array([row["drop"] for row in one_shot]), log_share=0.0),
             f"{STRATIFIED}, one shot": _Part(drops=trained.one_shot_drop, log_share=0.0),
         },
-        "strata of m": _strata(trained, data.config.population.strata),
+        "strata of m": _strata(data, trained),
         "bins of STD": _drawn(data, data.std_spaces) or _bins(trained, data.config.population),
         **_by_cell(data),
         "parameter buckets": _buckets(trained, data.config.space.bucket_edges),
@@ -64,21 +68,28 @@ def space_results(data: RegimeData) -> tuple[SpaceResult, ...]:
     return tuple(space for family in found for space in family)
 
 
-def _strata(trained: Measured, num: int) -> _Family:
-    """Return the drops of each of so many strata; a recipe's weight is its stratum's share of num."""
-    found = {}
-    for number in np.unique(trained.stratum):
+def _strata(data: RegimeData, trained: Measured) -> _Family:
+    """Return the drops of each stratum; a recipe's weight is its stratum's share, times their number."""
+    found, num = {}, data.config.population.strata
+    slabs = strata_of(data.bounds, num=num).slabs()
+    for number in np.unique(trained.stratum).tolist():
         own_N = trained.stratum == number
         ratio = trained.ratio[own_N]
         found[f"m {ratio.min():.2f} to {ratio.max():.2f}"] = _Part(
-            drops=trained.drop[own_N], log_share=math.log(trained.weight[own_N][0] / num)
+            drops=trained.drop[own_N],
+            log_share=math.log(trained.weight[own_N][0] / num),
+            slabs=(slabs[number],),
         )
     return found
 
 
 def _bins(trained: Measured, config: PopulationConfig) -> _Family:
     return {
-        name: _part(trained, (trained.std >= low) & (trained.std < high))
+        name: _part(
+            trained,
+            (trained.std >= low) & (trained.std < high),
+            Slab(quantity="std", low=low, high=high),
+        )
         for name, (low, high) in config.std_bins.items()
     }
 
@@ -89,12 +100,19 @@ def _by_cell(data: RegimeData) -> dict[str, _Family]:
     if drawn is None:
         return {}
     spreads, ratios = _names_of_bins(data, drawn)
+    config = data.config.population
+    bins = [Slab(quantity="std", low=low, high=high) for low, high in config.std_bins.values()]
+    slabs = list(itertools.product(bins, strata_of(data.bounds, num=config.cell_bins).slabs()))
     found: dict[str, _Family] = {}
     for number in np.unique(drawn.stratum).tolist():
         spread, ratio = spreads[number // len(ratios)], ratios[number % len(ratios)]
         own_N = drawn.stratum == number
         share = float(drawn.weight[own_N][0]) / (len(spreads) * len(ratios))
-        part = _Part(drops=drawn.drop[own_N], log_share=math.log(share) if share > 0 else None)
+        part = _Part(
+            drops=drawn.drop[own_N],
+            log_share=math.log(share) if share > 0 else None,
+            slabs=slabs[number],
+        )
         found.setdefault(f"cells of {spread}", {})[f"{spread}, {ratio}"] = part
     return found
 
@@ -134,15 +152,23 @@ def _buckets(trained: Measured, edges: Sequence[float]) -> _Family:
     ends = [0.0, *edges, np.inf] if edges else []
     number_N = np.digitize(trained.params_left, edges)
     return {
-        f"parameters {low:g} to {min(high, 1.0):g}": _part(trained, number_N == number)
-        for number, (low, high) in enumerate(pairwise(ends))
+        f"parameters {low:g} to {min(high, 1.0):g}": _part(
+            trained,
+            number_N == number,
+            Slab(quantity="params", low=low, high=max(low, min(high, 1.0))),
+        )
+        for number, (low, high) in enumerate(itertools.pairwise(ends))
     }
 
 
-def _part(trained: Measured, own_N: BoolArray) -> _Part:
+def _part(trained: Measured, own_N: BoolArray, slab: Slab) -> _Part:
     """Return a part of a population, and by its weights which share of the regime it stands for."""
     share = float(trained.weight[own_N].sum() / trained.weight.sum())
-    return _Part(drops=trained.drop[own_N], log_share=math.log(share) if share > 0 else None)
+    return _Part(
+        drops=trained.drop[own_N],
+        log_share=math.log(share) if share > 0 else None,
+        slabs=(slab,),
+    )
 
 
 def _drawn(data: RegimeData, names: Sequence[str]) -> _Family:
@@ -150,7 +176,9 @@ def _drawn(data: RegimeData, names: Sequence[str]) -> _Family:
     found = {}
     for name in names:
         first = choose(data.rows, space=name)[0]
-        found[name] = _Part(drops=data.drops(name), log_share=first.get("log_share"))
+        slabs = tuple(Slab(**slab) for slab in first.get("slabs", ()))
+        own = tuple(slab for slab in slabs if slab not in data.slabs)
+        found[name] = _Part(drops=data.drops(name), log_share=first.get("log_share"), slabs=own)
     return found
 
 
@@ -176,7 +204,12 @@ def _result(
     return SpaceResult(
         name=name,
         family=family,
-        constraints=f"{shown(data.config.regime_by)} {data.level:g} ± {data.config.window:g}",
+        constraints="; ".join(
+            [
+                f"{shown(data.config.regime_by)} {data.level:g} ± {data.config.window:g}",
+                *(str(slab) for slab in (*data.slabs[1:], *part.slabs)),
+            ]
+        ),
         sampler=population.natural_sampler if name == NATURAL else population.stratified_sampler,
         drops=tuple(part.drops.tolist()),
         weights=(1.0,) * len(part.drops) if part.weights is None else tuple(part.weights.tolist()),

@@ -1,7 +1,7 @@
 """What a study knows of its network before any subnetwork is evaluated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ class Scene:
                 "space": origin.name,
                 "sampler": origin.sampler,
                 "log_share": population.log_share,
+                "slabs": [asdict(slab) for slab in origin.slabs],
             },
             weights=population.weights.tolist(),
             strata=population.strata.tolist(),
@@ -106,7 +107,8 @@ class Scene:
 
         Args:
             widths_NG: Integers, shape [N, G].
-            common: ``regime``, ``space`` and ``sampler`` of all, and perhaps ``log_share``.
+            common: ``regime``, ``space`` and ``sampler`` of all, and perhaps ``log_share`` and
+                ``slabs``, what they keep to.
             weights: Sampling weights; None is 1 each.
             strata: Strata; None is -1 each, which is none.
         """

@@ -90,7 +90,12 @@ def stratify(
             f"space {terrain.config.name!r}: {quantity} goes from {low:.4g} to {high:.4g}; strata "
             "need a range above 0, choose another quantity or wider slabs"
         )
-    return Stratification(quantity=quantity, edges=tuple(np.geomspace(low, high, num + 1).tolist()))
+    return strata_of((low, high), num=num, quantity=quantity)
+
+
+def strata_of(bounds: tuple[float, float], *, num: int, quantity: str = "ratio") -> Stratification:
+    """Return strata of equal factors between two bounds of a quantity, 0 < low < high."""
+    return Stratification(quantity=quantity, edges=tuple(np.geomspace(*bounds, num + 1).tolist()))
 
 
 def sample_strata(

@@ -1,6 +1,7 @@
 """What a report shows of one regime, from rows whose drops are a formula."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from sentei.spaces.config import PopulationConfig, StudyConfig
 from sentei.spaces.conjectures import optimal_ratio_exists
 from sentei.spaces.protocol import Protocol
 from sentei.spaces.regime_data import RegimeData
+from sentei.spaces.result_edfs import space_results
 from sentei.spaces.result_ratio import population
+from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import Resampling
 from sentei.spaces.verdicts import judge
 from tests.support.populations import row
@@ -99,3 +102,36 @@ def test_spread_is_judged_by_the_bins_and_the_uniform_recipe_of_the_study(data: 
         "ks_p 0.1-0.25 0.25-1",
     ]
     assert found.notes == ("the uniform recipe loses -9.00 points, less than 100% of the others",)
+
+
+def test_every_space_says_what_it_keeps_to(data: RegimeData) -> None:
+    """Four strata from 0.5 to 8 have edges 0.5, 1, 2, 4, 8; two bins of m have 0.5, 2, 8."""
+    population = replace(
+        data.config.population, strata=4, std_edges=(0.0, 0.1), cell_regimes=(0.5,), cell_bins=2
+    )
+    slab = Slab(quantity="group:a", low=0.0, high=0.5)
+    space = replace(data.config.space, slabs=(slab,), bucket_edges=(0.45,))
+    config = replace(data.config, population=population, space=space)
+    own = [
+        dict(one, stratum=number % 4, params_left=0.4 + number / 500)
+        for number, one in enumerate(rows())
+        if not one["replicate"]
+    ]
+    cells = [dict(one, space="cells") for one in own]
+
+    found = space_results(replace(data, config=config, bounds=(0.5, 8.0), rows=[*own, *cells]))
+
+    said: dict[str, list[str]] = {}
+    for one in found:
+        regime, base, *more = one.constraints.split("; ")
+        assert (regime, base) == ("MACs 0.5 ± 0.005", "group:a in [0, 0.5]")
+        said.setdefault(one.family, []).append("; ".join(more))
+    assert said["population, trained"] == ["", ""]
+    ends = ["0.5, 1", "1, 2", "2, 4", "4, 8"]
+    assert said["strata of m"] == [f"ratio in [{span}]" for span in ends]
+    assert said["bins of STD"] == ["std in [0, 0.1]", "std in [0.1, 1]"]
+    assert said["cells of STD from 0.1"] == [
+        "std in [0.1, 1]; ratio in [0.5, 2]",
+        "std in [0.1, 1]; ratio in [2, 8]",
+    ]
+    assert said["parameter buckets"] == ["params in [0, 0.45]", "params in [0.45, 1]"]
