@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, this folder's parent is not on
 from benchmarks.zoolib.table import table  # noqa: E402
 from sentei.records import atomic_write_text  # noqa: E402
 from sentei.report.space_page import JSON_NAME, read_analysis  # noqa: E402
-from sentei.report.space_schema import Analysis, Regime  # noqa: E402
+from sentei.report.space_schema import Analysis, Population, Regime  # noqa: E402
 from sentei.report.space_tables import DISCLAIMER  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results"
@@ -80,7 +80,7 @@ def _regime(regime: Regime) -> Iterator[str]:
             f"Attainable m: {population.attainable[0]:.2f} to {population.attainable[1]:.2f}. "
             f"m* = {best.ratio:.2f} ({best.interval[0]:.2f} to {best.interval[1]:.2f}; "
             f"{100 * best.at_bound:.0f} % of the resamples on a bound), drop there "
-            f"{best.drop:.2f}.{band}"
+            f"{best.drop:.2f}.{_spline(population)}{band}"
         )
     if noise is not None:
         least = "none of those tried" if noise.least_effect is None else f"{noise.least_effect:g}"
@@ -90,22 +90,32 @@ def _regime(regime: Regime) -> Iterator[str]:
             f"recipe, {noise.structure_sd:.2f} between recipes ({noise.num_replicated} repeated). "
             f"Least loss at 1.5 m* found with power 0.8: {least} points."
         )
-    head = ["family", "space", "n", "least", "mean", "5 %", "KS p (Holm)"]
+    head = ["family", "space", "constraints", "n", "least", "mean", "5 %", "KS p (Holm)"]
+    head += ["Mann-Whitney p (Holm)", "Cliff's delta"]
     yield table(
         head,
         [
             [
                 s.family,
                 s.name,
+                s.constraints,
                 str(len(s.drops)),
                 f"{s.minimum:.2f}",
                 f"{s.mean:.2f}",
                 f"{s.low_quantile:.2f}",
-                _number(s.ks_p),
+                *(_number(value) for value in (s.ks_p, s.mann_whitney_p, s.cliffs_delta)),
             ]
             for s in regime.spaces
         ],
     )
+
+
+def _spline(population: Population) -> str:
+    found = population.spline
+    if found is None:
+        return ""
+    low, high = found.interval
+    return f" A spline puts m* at {found.ratio:.2f} ({low:.2f} to {high:.2f})."
 
 
 def _proxies(found: Analysis) -> str:

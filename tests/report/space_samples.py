@@ -216,7 +216,19 @@ def regime(name: str = "resnet20 at 50 %", **changes: object) -> Regime:
         level=0.5,
         spaces=(
             space("low", 1.0, 2.0, 3.0, 4.0),
-            space("high", 2.0, 4.0, ks_p=0.04, reference="low", log_volume=-2.5),
+            space(
+                "high",
+                2.0,
+                4.0,
+                ks_p=0.04,
+                reference="low",
+                log_volume=-2.5,
+                mann_whitney_p=0.12,
+                cliffs_delta=-0.25,
+                mean_difference=0.5,
+                mean_interval=(-1.5, 2.5),
+                quantile_difference=1.0,
+            ),
             space("narrow", 1.5, 2.5, family="STD bins", epsilon=None, weights=(1.0, 3.0)),
         ),
         cells=Cells(

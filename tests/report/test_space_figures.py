@@ -13,6 +13,7 @@ from sentei.report.space_figures_points import fifths, proxy_figures, spread_fig
 from sentei.report.space_figures_profile import profile_figures
 from sentei.report.space_figures_ratio import ratio_figure, trend_figure
 from sentei.report.space_figures_search import payoff_words, power_figure, search_figure
+from sentei.report.space_population import Band
 from tests.report.samples import text_of
 from tests.report.space_samples import (
     analysis,
@@ -93,6 +94,25 @@ def test_edf_legend_says_n_min_mean_and_unequal_weights_have_no_band() -> None:
         "band s1", "band s2", "trace s1", "trace s2",
     ]  # fmt: skip
     assert not of_class(second, "band s1")
+    assert "bootstrap" not in text_of(second)
+
+
+def test_unequal_weights_have_a_bootstrap_band() -> None:
+    band = Band(level=0.9, drops=(1.5, 2.5, 3.5), low=(0.0, 0.5, 0.75), high=(0.25, 1.0, 1.0))
+    weighted = space("a", 2.5, 1.5, 3.5, weights=(3.0, 1.0, 4.0), epsilon=None, band=band)
+
+    (figure,) = edf_figures("k", [weighted])
+
+    (drawn,) = paths(figure, "band s1")
+    # At each drop the edges step from what they are below it to what they are from it on.
+    upper, lower = drawn[:6], drawn[6:][::-1]
+    assert [y for _, y in upper] == pytest.approx(
+        [y / 1.05 for y in (0, 0.25, 0.25, 1, 1, 1)], abs=1e-4
+    )
+    assert [y for _, y in lower] == pytest.approx(
+        [y / 1.05 for y in (0, 0, 0, 0.5, 0.5, 0.75)], abs=1e-4
+    )
+    assert "elsewhere the bootstrap band, 90 % at each drop by itself" in text_of(figure)
 
 
 # ---- F2 ----------------------------------------------------------------------------------------
@@ -172,6 +192,28 @@ def test_winners_band_stands_above_its_permutation_null() -> None:
     assert "Winners (best 5 %): 0.640 to 1.00" in words
     assert "Permuted, what chance gives: 0.550 to 1.80" in words
     assert "narrower than its permutation null: p 0.030; median 0.850" in words
+
+
+def test_a_spline_and_a_monte_carlo_error_stand_beside_what_they_check() -> None:
+    base = population()
+    assert base.optimum is not None
+    assert base.winners is not None
+    more = replace(
+        base,
+        spline=replace(base.optimum, ratio=0.75, interval=(0.7, 1.25), method="spline"),
+        winners=replace(base.winners, p_error=0.0038),
+    )
+
+    words = text_of(ratio_figure("k", "r", more))
+
+    assert "A curve of no given shape puts m* at 0.750, 0.700 to 1.25 (spline)." in words
+    assert "p 0.030 (Monte-Carlo error 0.004)" in words
+
+
+def test_powers_state_their_monte_carlo_error() -> None:
+    known = [("a", noise(power_errors=(0.01, 0.03, 0.02))), ("b", noise())]
+
+    assert "; Monte-Carlo error at most 0.03)" in text_of(power_figure("k", known))
 
 
 def test_ratio_figure_without_estimates_says_so() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sentei.methods.base_network import BaseConfig
 from sentei.spaces.config import PopulationConfig, StudyConfig
@@ -13,6 +14,7 @@ from sentei.spaces.conjectures import optimal_ratio_exists
 from sentei.spaces.protocol import Protocol
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.result_edfs import space_results
+from sentei.spaces.result_power import noise
 from sentei.spaces.result_ratio import population
 from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import Resampling
@@ -135,3 +137,102 @@ def test_every_space_says_what_it_keeps_to(data: RegimeData) -> None:
         "std in [0.1, 1]; ratio in [2, 8]",
     ]
     assert said["parameter buckets"] == ["params in [0, 0.45]", "params in [0.45, 1]"]
+
+
+def test_distributions_have_bootstrap_bands_of_the_width_of_their_error(data: RegimeData) -> None:
+    """The share of weight below x is a ratio of sums, of variance sum w^2 (1 - F)^2 or w^2 F^2."""
+    own = [dict(one, weight=1.0 + number % 4) for number, one in enumerate(rows())]
+    config = replace(data.config, resampling=Resampling(draws=4000))
+
+    found = {s.name: s for s in space_results(replace(data, config=config, rows=own))}
+
+    for name in ("stratified", "weighted as the regime"):
+        space = found[name]
+        band, drops, weights = space.band, np.array(space.drops), np.array(space.weights)
+        assert band is not None
+        assert band.drops == tuple(sorted(space.drops))
+        middle = NUM // 2
+        below = drops <= band.drops[middle]
+        share = weights[below].sum() / weights.sum()
+        error = math.sqrt(weights**2 @ (below - share) ** 2) / weights.sum()
+        assert band.low[middle] == pytest.approx(share - 1.96 * error, abs=0.03)
+        assert band.high[middle] == pytest.approx(share + 1.96 * error, abs=0.03)
+        assert (band.low[-1], band.high[-1]) == (1, 1)
+
+
+def test_a_band_of_many_drops_is_read_at_200_of_them(data: RegimeData) -> None:
+    natural = [
+        row(1000 + number, space="natural", drop=float(number), epochs=0, supernet=False)
+        for number in range(300)
+    ]
+
+    found = {s.name: s for s in space_results(replace(data, rows=[*rows(), *natural]))}
+
+    band = found["natural"].band
+    assert band is not None
+    assert (len(band.drops), band.drops[0], band.drops[-1]) == (200, 0, 299)
+    assert (band.low[-1], band.high[-1]) == (1, 1)
+
+
+def test_spaces_are_compared_by_ranks_too(data: RegimeData) -> None:
+    bins = [s for s in space_results(data) if s.family == "bins of STD"]
+    first, *others = bins
+    plain = []
+    for one in others:
+        pairs = [(a, b) for a in one.drops for b in first.drops]
+        wins = sum(a < b for a, b in pairs) - sum(a > b for a, b in pairs)
+        assert one.cliffs_delta == pytest.approx(wins / len(pairs))
+        assert one.mean_difference == pytest.approx(np.mean(one.drops) - np.mean(first.drops))
+        assert one.mean_interval is not None
+        assert one.mean_difference is not None
+        assert one.mean_interval[0] < one.mean_difference < one.mean_interval[1]
+        assert one.quantile_difference == pytest.approx(
+            np.quantile(one.drops, 0.05) - np.quantile(first.drops, 0.05)
+        )
+        plain.append(float(stats.mannwhitneyu(one.drops, first.drops).pvalue))
+    # Holm, of two: the smaller doubled, the larger as it is, but no less than that.
+    least = min(1, 2 * min(plain))
+    expected = [least if p == min(plain) else max(p, least) for p in plain]
+    assert [one.mann_whitney_p for one in others] == pytest.approx(expected)
+    assert first.mann_whitney_p is None
+
+
+def test_a_spline_checks_the_quadratic(data: RegimeData) -> None:
+    once = [one for one in rows() if not one["replicate"]]
+    exact = [dict(one, drop=3 * math.log(one["ratio"] / 1.1) ** 2) for one in once]
+
+    shown = population(replace(data, rows=exact))
+    few = population(replace(data, rows=[one for one in exact if int(one["subnet"][1:]) % 4 == 0]))
+
+    assert shown.optimum is not None
+    assert shown.spline is not None
+    assert shown.optimum.ratio == pytest.approx(1.1, rel=1e-6)
+    assert shown.spline.ratio == pytest.approx(1.1, rel=0.02)
+    assert few.spline is None  # 15 recipes are too few
+
+
+def test_the_least_effect_is_found_as_often_as_it_says(data: RegimeData) -> None:
+    found = noise(data)
+
+    assert found is not None
+    assert found.least_effect is not None
+    assert found.power_errors == pytest.approx(
+        [math.sqrt(p * (1 - p) / 300) for p in found.powers], abs=1e-12
+    )
+    # Not only one of the losses that are drawn; between those of less and more power.
+    assert found.least_effect not in found.effects
+    assert np.interp(found.least_effect, found.effects, found.powers) == pytest.approx(0.8, abs=0.1)
+
+
+def test_permutations_state_their_monte_carlo_error(data: RegimeData) -> None:
+    shown = population(data).winners
+    assert shown is not None
+    # Of 50 permutations and the observed arrangement.
+    assert shown.p_error == pytest.approx(math.sqrt(shown.p * (1 - shown.p) / 51))
+    verdicts, _ = judge([data], {}, dense_mcb=100.0)
+    numbers = {v.conjecture: v.numbers for v in verdicts}
+    p = numbers["C1"]["band_p"]
+    assert p is not None
+    assert numbers["C1"]["band_p_error"] == pytest.approx(math.sqrt(p * (1 - p) / 51))
+    assert {"power_error"} <= set(numbers["C1"])
+    assert {"p_error", "band_p_error"} <= set(numbers["C3"])

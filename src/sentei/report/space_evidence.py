@@ -99,6 +99,7 @@ class Noise:
         powers: Chance of each effect to be found by this design, in [0, 1].
         test: The test whose power it is, and its size.
         least_effect: Smallest effect found with power 0.8, or None if none is.
+        power_errors: Monte-Carlo standard error of each power; empty if not known.
     """
 
     reliability: float
@@ -111,10 +112,12 @@ class Noise:
     powers: tuple[float, ...] = ()
     test: str = ""
     least_effect: float | None = None
+    power_errors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_span("the interval of the reliability", self.interval)
-        check_lengths("the noise", effects=self.effects, powers=self.powers)
+        errors = {"power_errors": self.power_errors} if self.power_errors else {}
+        check_lengths("the noise", effects=self.effects, powers=self.powers, **errors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """F1: how the drop is distributed in every space."""
 
+import bisect
 import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -37,9 +38,18 @@ def _figure(key: str, family: str, spaces: Sequence[SpaceResult]) -> ET.Element:
         chart(key, f"Drop in {family}", f"{names}.", plane, traces(plane, drawn)),
         f"F1, {family}. Higher and further left is better. Shaded: the band that holds the whole "
         "distribution function with probability 95 % (Dvoretzky, Kiefer, Wolfowitz), where the "
-        "weights are equal. A curve is drawn from its smallest drop to its largest. Legend: "
-        "n | smallest | mean. ",
+        f"weights are equal{_bootstrap_words(spaces)}. A curve is drawn from its smallest drop to "
+        "its largest. Legend: n | smallest | mean. ",
         *legend(drawn),
+    )
+
+
+def _bootstrap_words(spaces: Sequence[SpaceResult]) -> str:
+    level = next((s.band.level for s in spaces if s.epsilon is None and s.band), None)
+    return (
+        ""
+        if level is None
+        else f"; elsewhere the bootstrap band, {formats.percent(level, 0)} at each drop by itself"
     )
 
 
@@ -53,16 +63,32 @@ def legend_of(space: SpaceResult) -> str:
 
 def _trace(space: SpaceResult, class_: str) -> Trace:
     xs, ys = steps(space.drops, space.weights)
-    half = space.epsilon
+    low, high = _edges(space, ys)
     return Trace(
         name=legend_of(space),
         class_=class_,
         xs=xs,
         ys=ys,
-        low=[] if half is None else [max(y - half, 0.0) for y in ys],
-        high=[] if half is None else [min(y + half, 1.0) for y in ys],
+        low=low,
+        high=high,
         hover=legend_of(space),
     )
+
+
+def _edges(space: SpaceResult, ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the edges of the band of a space at the corners of its curve."""
+    half, band = space.epsilon, space.band
+    if half is not None:
+        return [max(y - half, 0.0) for y in ys], [min(y + half, 1.0) for y in ys]
+    if band is None:
+        return [], []
+    places = [bisect.bisect_right(band.drops, drop) for drop in sorted(space.drops)]
+    low, high = (
+        [0.0, *(([0.0, *edge])[place] for place in places)] for edge in (band.low, band.high)
+    )
+    return [y for pair in itertools.pairwise(low) for y in pair], [
+        y for pair in itertools.pairwise(high) for y in pair
+    ]
 
 
 def steps(drops: Sequence[float], weights: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -19,7 +19,7 @@ from sentei.report.space_marks import (
     traces,
     upright,
 )
-from sentei.report.space_population import Point, Population, Winners
+from sentei.report.space_population import Optimum, Point, Population, Winners
 from sentei.report.space_schema import Regime
 from sentei.report.svg import percent_of, sample, vertical
 from sentei.report.tables import figure_of
@@ -139,15 +139,29 @@ def _optimum_words(population: Population) -> ET.Element | str:
         f"resamples lie on a bound)"
     )
     curve = f"; curve: {fit.method}. " if fit else ". "
-    return el("span", sample("optimum"), f" {words}{curve}")
+    return el("span", sample("optimum"), f" {words}{curve}{_spline_words(population.spline)}")
+
+
+def _spline_words(spline: Optimum | None) -> str:
+    if spline is None:
+        return ""
+    return (
+        f"A curve of no given shape puts m* at {formats.significant(spline.ratio)}, "
+        f"{formats.span(spline.interval)} ({spline.method}). "
+    )
 
 
 def _winner_words(winners: Winners | None) -> str:
     if winners is None:
         return "The winners' band was not computed."
+    error = (
+        ""
+        if winners.p_error is None
+        else f" (Monte-Carlo error {formats.significant(winners.p_error, 1)})"
+    )
     return (
         f"The winners' band says something only where it is narrower than its permutation null: "
-        f"p {formats.probability(winners.p)}; median {formats.significant(winners.median)}."
+        f"p {formats.probability(winners.p)}{error}; median {formats.significant(winners.median)}."
     )
 
 

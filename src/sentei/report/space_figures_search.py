@@ -107,9 +107,14 @@ def power_figure(key: str, known: Sequence[tuple[str, Noise]]) -> ET.Element:
     tests = "; ".join(dict.fromkeys(noise.test for _, noise in known))
     return figure_of(
         chart(key, "Power over the effect", f"{description}.", plane, parts),
-        f"F8. Chance that this design finds an effect of the size below ({tests}). ",
+        f"F8. Chance that this design finds an effect of the size below ({tests}{_errors(known)}). ",
         *legend(drawn),
     )
+
+
+def _errors(known: Sequence[tuple[str, Noise]]) -> str:
+    errors = [error for _, noise in known for error in noise.power_errors]
+    return f"; Monte-Carlo error at most {formats.significant(max(errors), 1)}" if errors else ""
 
 
 def _least(noise: Noise) -> str:

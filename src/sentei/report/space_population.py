@@ -6,6 +6,26 @@ from sentei.report.space_checks import Span, check_lengths, check_span
 
 
 @dataclass(frozen=True, kw_only=True)
+class Band:
+    """A bootstrap band of a distribution of drops, point by point.
+
+    Args:
+        level: Of the band, in (0, 1).
+        drops: Where it is read, increasing, from the smallest drop to the largest.
+        low: Lower edge of the share of the weight at or below each.
+        high: Upper edge.
+    """
+
+    level: float
+    drops: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_lengths("the bootstrap band", drops=self.drops, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpaceResult:
     """A space and the drops of its population.
 
@@ -21,8 +41,16 @@ class SpaceResult:
         low_quantile: 5 % quantile of the drops.
         epsilon: Half the height of the Dvoretzky-Kiefer-Wolfowitz band, in (0, 1]; None where the
             weights differ, for which it does not hold.
+        band: Bootstrap band of the distribution; None for none.
         log_volume: Logarithm (natural) of the share of the regime's recipes, <= 0, or None.
         ks_p: p of the Kolmogorov-Smirnov test against ``reference``, after Holm's correction.
+        mann_whitney_p: The same of the Mann-Whitney test.
+        cliffs_delta: Chance of a smaller drop than one of ``reference`` less that of a larger one,
+            in [-1, 1].
+        mean_difference: Mean drop less that of ``reference``.
+        mean_interval: Of that difference.
+        quantile_difference: 5 % quantile less that of ``reference``.
+        quantile_interval: Of that difference.
         reference: The space it is compared with; empty for none.
     """
 
@@ -36,8 +64,15 @@ class SpaceResult:
     mean: float
     low_quantile: float
     epsilon: float | None
+    band: Band | None = None
     log_volume: float | None = None
     ks_p: float | None = None
+    mann_whitney_p: float | None = None
+    cliffs_delta: float | None = None
+    mean_difference: float | None = None
+    mean_interval: Span | None = None
+    quantile_difference: float | None = None
+    quantile_interval: Span | None = None
     reference: str = ""
 
     def __post_init__(self) -> None:
@@ -150,6 +185,7 @@ class Winners:
         band: Of the winners' ratios.
         null: Median edges of the bands of populations whose drops are permuted.
         p: Share of those whose band is as narrow.
+        p_error: Its Monte-Carlo standard error, or None.
     """
 
     rule: str
@@ -158,6 +194,7 @@ class Winners:
     band: Span
     null: Span
     p: float
+    p_error: float | None = None
 
     def __post_init__(self) -> None:
         check_span("the winners' band", self.band)
@@ -175,6 +212,7 @@ class Population:
         fit: Curve of the drop over m.
         optimum: m*.
         winners: The winners' ratios.
+        spline: m* of a curve of no given shape, which checks that of ``optimum``.
     """
 
     attainable: Span
@@ -183,6 +221,7 @@ class Population:
     fit: Fit | None = None
     optimum: Optimum | None = None
     winners: Winners | None = None
+    spline: Optimum | None = None
 
     def __post_init__(self) -> None:
         check_span("the attainable range of m", self.attainable)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sentei.report.space_checks import Span, check_lengths, check_word
 from sentei.report.space_evidence import BestOf, Condition, Noise, Payoff, Proxy, Search, Verdict
 from sentei.report.space_population import (
+    Band,
     Cells,
     Fit,
     Optimum,
@@ -24,6 +25,7 @@ from sentei.report.space_population import (
 
 __all__ = [
     "Analysis",
+    "Band",
     "BestOf",
     "Cells",
     "Choice",

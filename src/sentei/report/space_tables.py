@@ -24,7 +24,8 @@ def space_table(name: str, spaces: Sequence[SpaceResult]) -> ET.Element:
     """Return T1 of one regime; drops are in points."""
     headers = [
         *("Space", "Constraints", "Drawn by", "log volume", "n", "Smallest drop", "Mean drop"),
-        *("5 % quantile", "KS p (Holm)", "Against"),
+        *("5 % quantile", "KS p (Holm)", "Mann-Whitney p (Holm)", "Cliff's delta", "Mean less"),
+        *("5 % quantile less", "Against"),
     ]
     rows: list[list[Cell]] = [
         [
@@ -32,12 +33,24 @@ def space_table(name: str, spaces: Sequence[SpaceResult]) -> ET.Element:
             number(space.log_volume, formats.significant),
             number(len(space.drops), formats.integer),
             *(number(v, formats.fixed) for v in (space.minimum, space.mean, space.low_quantile)),
-            number(space.ks_p, formats.probability),
+            *(number(p, formats.probability) for p in (space.ks_p, space.mann_whitney_p)),
+            number(space.cliffs_delta, formats.fixed),
+            _difference(space.mean_difference, space.mean_interval),
+            _difference(space.quantile_difference, space.quantile_interval),
             space.reference,
         ]
         for space in spaces
     ]
     return table(f"T1. Spaces, {name}", headers, rows, sortable=True)
+
+
+def _difference(value: float | None, interval: Span | None) -> Number:
+    """Return a difference of drops with its interval."""
+    shown = number(value, formats.fixed)
+    if interval is None:
+        return shown
+    low, high = (formats.fixed(end) for end in interval)
+    return Number(value=value, shown=f"{shown.shown} ({low} to {high})")
 
 
 def cell_table(name: str, cells: Cells) -> ET.Element:

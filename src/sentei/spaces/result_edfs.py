@@ -3,24 +3,25 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from sentei.report.space_schema import Cells, SpaceResult
+from sentei.report.space_schema import Band, Cells, SpaceResult
 from sentei.spaces.config import PopulationConfig
 from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import NATURAL, STRATIFIED, RegimeData
 from sentei.spaces.space import Slab
-from sentei.spaces.stats_base import BoolArray, FloatArray
-from sentei.spaces.stats_compare import compare, holm
-from sentei.spaces.stats_edf import dkw_epsilon, edf
+from sentei.spaces.stats_base import BoolArray, FloatArray, Resampling
+from sentei.spaces.stats_compare import Comparison, compare, holm
+from sentei.spaces.stats_edf import bootstrap_band, dkw_epsilon, edf
 from sentei.spaces.strata import strata_of
 from sentei.spaces.subnets import choose
 from sentei.spaces.terrain import shown
 
 _FEWEST = 2  # subnetworks of a space that is shown
+_BAND = 200  # drops at which a bootstrap band is read, at most
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,19 +187,58 @@ def _family(data: RegimeData, family: str, parts: _Family) -> list[SpaceResult]:
     names = [name for name, part in parts.items() if len(part.drops) >= _FEWEST]
     plain = [name for name in names[1:] if parts[name].weights is None]
     against = [
-        compare(parts[name].drops, parts[names[0]].drops, resampling=data.config.resampling).ks_p
+        compare(parts[name].drops, parts[names[0]].drops, resampling=data.config.resampling)
         for name in plain
     ]
-    adjusted = dict(zip(plain, holm(against), strict=True)) if plain else {}
+    tests = zip(
+        holm([one.ks_p for one in against]),
+        holm([one.mann_whitney_p for one in against]),
+        strict=True,
+    )
+    adjusted = {
+        name: replace(one, ks_adjusted_p=ks, mann_whitney_p=ranks)
+        for name, one, (ks, ranks) in zip(plain, against, tests, strict=True)
+    }
+    found = {name: _result(data, family, name, parts[name]) for name in names}
     return [
-        _result(data, family, name, parts[name], reference=names[0], p=adjusted.get(name))
+        _beside(found[name], adjusted[name], names[0]) if name in adjusted else found[name]
         for name in names
     ]
 
 
-def _result(
-    data: RegimeData, family: str, name: str, part: _Part, *, reference: str, p: float | None
-) -> SpaceResult:
+def _beside(result: SpaceResult, found: Comparison, reference: str) -> SpaceResult:
+    """Return the result of a space with how it compares with the reference of its family."""
+    mean, quantile = found.mean.interval, found.quantile.interval
+    return replace(
+        result,
+        ks_p=found.ks_adjusted_p,
+        mann_whitney_p=found.mann_whitney_p,
+        cliffs_delta=found.cliffs_delta,
+        mean_difference=found.mean.estimate,
+        mean_interval=(mean.low, mean.high),
+        quantile_difference=found.quantile.estimate,
+        quantile_interval=(quantile.low, quantile.high),
+        reference=reference,
+    )
+
+
+def _band(part: _Part, resampling: Resampling) -> Band:
+    drops = np.unique(part.drops)
+    chosen = np.linspace(0, drops.size - 1, min(drops.size, _BAND)).round().astype(int)
+    grid = drops[chosen]
+    # A distribution function counts what lies below: just above a drop that holds the drop.
+    found = bootstrap_band(
+        part.drops, np.nextafter(grid, np.inf), weights=part.weights, resampling=resampling
+    )
+    return Band(
+        level=found.level,
+        drops=tuple(grid.tolist()),
+        low=tuple(found.low.tolist()),
+        high=tuple(found.high.tolist()),
+    )
+
+
+def _result(data: RegimeData, family: str, name: str, part: _Part) -> SpaceResult:
     population = data.config.population
     shares = edf(part.drops, part.weights)
     return SpaceResult(
@@ -219,7 +259,6 @@ def _result(
         if part.weights is not None
         else float(np.quantile(part.drops, 0.05)),
         epsilon=dkw_epsilon(len(part.drops)) if part.weights is None else None,
+        band=_band(part, data.config.resampling),
         log_volume=part.log_share,
-        ks_p=p,
-        reference=reference if p is not None else "",
     )

@@ -9,9 +9,10 @@ from sentei.report import space_schema as schema
 from sentei.spaces.payback import draws_to_reach
 from sentei.spaces.regime_data import FRESH_BASE, STRATIFIED, RegimeData, fresh_names
 from sentei.spaces.simulate import Effect
+from sentei.spaces.stats_base import Resampling, Share
 from sentei.spaces.stats_edf import best_of_k_band
 from sentei.spaces.stats_noise import Noise
-from sentei.spaces.stats_power import optimum_power
+from sentei.spaces.stats_power import detectable_effect, optimum_power
 from sentei.spaces.subnets import choose
 
 _FACTOR = 1.5  # distance from m* at which effects are stated
@@ -25,7 +26,6 @@ def noise(data: RegimeData) -> schema.Noise | None:
     if found is None:
         return None
     powers = _powers(data, found)
-    enough = [loss for loss, power in zip(_LOSSES, powers, strict=True) if power >= 0.8]
     repeated = data.recipes.replicates > 1
     return schema.Noise(
         reliability=found.reliability,
@@ -35,33 +35,57 @@ def noise(data: RegimeData) -> schema.Noise | None:
         num_replicated=int(repeated.sum()),
         delta_min=data.config.thresholds.smallest_effect(found),
         effects=_LOSSES,
-        powers=tuple(powers),
+        powers=tuple(one.value for one in powers),
+        power_errors=tuple(one.mc_error for one in powers),
         test=f"Lind-Mehlum test of an interior optimum at level {data.config.thresholds.alpha:g}, "
         f"drop lost at {_FACTOR:g} m*",
-        least_effect=min(enough, default=None),
+        least_effect=_least_effect(data, found),
     )
 
 
-def _powers(data: RegimeData, found: Noise) -> list[float]:
+def _powers(data: RegimeData, found: Noise) -> list[Share]:
     """Return the chance of each loss to be found by this population, with the optimum it shows."""
     observations = data.setting.observations(data.recipes)
-    optimum = data.optimum.ratio
+    return [
+        optimum_power(
+            observations,
+            _effect(data, found, loss),
+            bounds=data.bounds,
+            simulation=_simulation(data),
+        )
+        for loss in _LOSSES
+    ]
+
+
+def _least_effect(data: RegimeData, found: Noise) -> float | None:
+    """Return the smallest loss found with power 0.8, to 1 %; None where none is."""
+    try:
+        least = detectable_effect(
+            data.setting.observations(data.recipes),
+            _effect(data, found, 1.0),
+            bounds=data.bounds,
+            factor=_FACTOR,
+            simulation=_simulation(data),
+        )
+    except ValueError:
+        return None
+    return least.loss
+
+
+def _effect(data: RegimeData, found: Noise, loss: float) -> Effect:
     low, high = data.bounds
-    inside = float(np.clip(optimum, low * 1.1, high / 1.1))
-    simulation = dataclasses.replace(
+    return Effect(
+        curvature=loss / np.log(_FACTOR) ** 2,
+        optimum=float(np.clip(data.optimum.ratio, low * 1.1, high / 1.1)),
+        structure=found.structure_sd,
+        seed=found.seed_sd,
+    )
+
+
+def _simulation(data: RegimeData) -> Resampling:
+    return dataclasses.replace(
         data.config.resampling, draws=_SIMULATIONS, level=1 - data.config.thresholds.alpha
     )
-    powers = []
-    for loss in _LOSSES:
-        effect = Effect(
-            curvature=loss / np.log(_FACTOR) ** 2,
-            optimum=inside,
-            structure=found.structure_sd,
-            seed=found.seed_sd,
-        )
-        share = optimum_power(observations, effect, bounds=data.bounds, simulation=simulation)
-        powers.append(share.value)
-    return powers
 
 
 def search(data: RegimeData) -> schema.Search | None:

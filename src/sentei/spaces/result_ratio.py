@@ -11,6 +11,7 @@ from sentei.spaces.conjectures import Thresholds
 from sentei.spaces.measured import Measured
 from sentei.spaces.regime_data import UNIFORM, RegimeData
 from sentei.spaces.stats_base import Observations, Resampling, generator, resampling_counts
+from sentei.spaces.stats_optimum import Optimum, optimal_ratio_spline
 from sentei.spaces.stats_regression import curve, resampled_coefficients
 from sentei.spaces.stats_winners import winners_band
 
@@ -22,22 +23,35 @@ def population(data: RegimeData) -> schema.Population:
     trained = data.recipes
     uniform = data.measured(space=UNIFORM)
     observations = data.setting.observations(trained)
-    found = data.optimum
     return schema.Population(
         attainable=data.bounds,
         points=tuple(_points(trained, "stratified")),
         uniform=None if uniform is None else _points(uniform.averaged(), UNIFORM)[0],
         fit=_fit(observations, data.bounds, data.config.resampling),
-        optimum=schema.Optimum(
-            ratio=found.ratio,
-            interval=(found.interval.low, found.interval.high),
-            level=found.interval.level,
-            drop=found.drop,
-            at_bound=found.at_bound,
-            method=f"{found.method} in log m with STD, {found.interval.method}",
-        ),
+        optimum=_shown(data.optimum),
         winners=_winners(data, trained),
+        spline=_spline(observations, data.bounds, data.config.resampling),
     )
+
+
+def _shown(found: Optimum) -> schema.Optimum:
+    return schema.Optimum(
+        ratio=found.ratio,
+        interval=(found.interval.low, found.interval.high),
+        level=found.interval.level,
+        drop=found.drop,
+        at_bound=found.at_bound,
+        method=f"{found.method} in log m with STD, {found.interval.method}",
+    )
+
+
+def _spline(
+    observations: Observations, bounds: tuple[float, float], resampling: Resampling
+) -> schema.Optimum | None:
+    try:
+        return _shown(optimal_ratio_spline(observations, bounds=bounds, resampling=resampling))
+    except ValueError:
+        return None  # too few recipes for a spline: the quadratic goes unchecked
 
 
 def _points(measured: Measured, space: str) -> list[schema.Point]:
@@ -84,6 +98,7 @@ def _winners(data: RegimeData, trained: Measured) -> schema.Winners:
         band=(band.low, band.high),
         null=(band.null_low, band.null_high),
         p=band.p_value.value,
+        p_error=band.p_value.mc_error,
     )
 
 

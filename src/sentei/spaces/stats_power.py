@@ -89,6 +89,7 @@ def detectable_effect(
     *,
     bounds: tuple[float, float],
     power: float = 0.8,
+    factor: float = 1.5,
     simulation: Resampling = DEFAULTS,
 ) -> Detectable:
     """Return the minimum detectable curvature of a design, to 1 %, by bisection.
@@ -100,6 +101,7 @@ def detectable_effect(
         effect: Noise and place of the optimum; its curvature is replaced.
         bounds: Attainable bounds of m.
         power: Wanted power, in (0, 1).
+        factor: Distance from the optimum at which its loss is stated, > 1.
         simulation: Number of simulated populations; the test's level is 1 - ``level``; seed.
 
     Raises:
@@ -122,7 +124,9 @@ def detectable_effect(
     while high - low > 0.01 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if reached(middle).value >= power else (middle, high)
-    return Detectable(curvature=high, loss=extra_drop(high, 1.5), factor=1.5, power=reached(high))
+    return Detectable(
+        curvature=high, loss=extra_drop(high, factor), factor=factor, power=reached(high)
+    )
 
 
 def normal_power(

@@ -228,7 +228,8 @@ def band_note(band: WinnersBand) -> str:
     """Return a winners' band as a sentence, beside the band of permuted populations."""
     return (
         f"the winners' band is {band.low:.2f} to {band.high:.2f}, that of permuted populations "
-        f"{band.null_low:.2f} to {band.null_high:.2f} (p = {band.p_value.value:.3f})"
+        f"{band.null_low:.2f} to {band.null_high:.2f} (p = {band.p_value.value:.3f}, "
+        f"Monte-Carlo error {band.p_value.mc_error:.3f})"
     )
 
 
@@ -241,4 +242,5 @@ def band_numbers(band: WinnersBand) -> dict[str, float]:
         "band_null_low": band.null_low,
         "band_null_high": band.null_high,
         "band_p": band.p_value.value,
+        "band_p_error": band.p_value.mc_error,
     }

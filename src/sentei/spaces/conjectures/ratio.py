@@ -17,7 +17,7 @@ from sentei.spaces.conjectures.base import (
 )
 from sentei.spaces.measured import Measured
 from sentei.spaces.simulate import Effect
-from sentei.spaces.stats_base import Interval, Observations, Resampling, check_bounds
+from sentei.spaces.stats_base import Interval, Observations, Resampling, Share, check_bounds
 from sentei.spaces.stats_existence import (
     flatness,
     lind_mehlum,
@@ -88,7 +88,7 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
     )
     power = _power(observations, setting)
     # A valley that is there but perhaps too shallow is no failure to find one.
-    unseen = 0.0 if all(check.holds for check in checks[:4]) else power
+    unseen = 0.0 if all(check.holds for check in checks[:4]) else power.value
     return Verdict(
         conjecture="C1",
         claim="in a regime there is an optimal ratio of MACs to parameters",
@@ -104,7 +104,7 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
             power=unseen,
             thresholds=limits,
         ),
-        power=power,
+        power=power.value,
         checks=checks,
         notes=(band_note(band), *_reliability_note(setting)),
         numbers={  # of the loss at the farther edge
@@ -114,6 +114,7 @@ def optimal_ratio_exists(measured: Measured, setting: Setting) -> Verdict:
             "two_lines_p": lines.p_value,
             "flatness_p": flat.p_value,
             "at_bound": best.at_bound,
+            "power_error": power.mc_error,
             **band_numbers(band),
         },
     )
@@ -236,7 +237,7 @@ def _power_of_equality(best: Optimum, shift: Shift, limits: Thresholds) -> float
     return max(0.0, float(stats.norm.cdf(high / error) - stats.norm.cdf(low / error)))
 
 
-def _power(observations: Observations, setting: Setting) -> float:
+def _power(observations: Observations, setting: Setting) -> Share:
     """Return the power of both tests of a valley for the smallest effect that matters."""
     fit = curve(observations)
     limits = setting.thresholds
@@ -258,8 +259,8 @@ def _power(observations: Observations, setting: Setting) -> float:
         found = optimum_power(
             observations, effect, bounds=setting.bounds, both=True, simulation=simulation
         )
-        powers.append(found.value)
-    return min(powers)
+        powers.append(found)
+    return min(powers, key=lambda one: one.value)
 
 
 def _reliability_note(setting: Setting) -> tuple[str, ...]:

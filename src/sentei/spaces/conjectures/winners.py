@@ -50,7 +50,8 @@ def winners_have_the_ratio(measured: Measured, setting: Setting, *, splits: int 
             holds=found.interval.low > 0.5,
         ),
         Check(
-            text=f"permuted drops reach this AUC with p = {found.p_value.value:.3f}",
+            text=f"permuted drops reach this AUC with p = {found.p_value.value:.3f}, "
+            f"Monte-Carlo error {found.p_value.mc_error:.3f}",
             holds=found.p_value.value < limits.alpha,
         ),
     )
@@ -66,5 +67,5 @@ def winners_have_the_ratio(measured: Measured, setting: Setting, *, splits: int 
         power=power,
         checks=checks,
         notes=(band_note(band),),
-        numbers=band_numbers(band),
+        numbers={"p_error": found.p_value.mc_error, **band_numbers(band)},
     )
