@@ -15,7 +15,6 @@ from sentei.spaces.stats_edf import (
     dkw_epsilon,
     edf,
     expected_best,
-    uniform_weights,
 )
 
 FAST = Resampling(draws=400, seed=3)
@@ -93,12 +92,6 @@ def test_clusters_widen_the_band_as_much_as_replication_narrows_it() -> None:
     np.testing.assert_allclose(copied.high, single.high, atol=0.03)
 
 
-def test_uniform_weights_flatten_the_histogram() -> None:
-    weights = uniform_weights([0.1, 0.2, 0.3, 1.5, 3.0], [0, 1, 2, 2.5, 3])
-
-    np.testing.assert_allclose(weights, [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 3])
-
-
 def test_expected_best_is_the_mean_over_all_subsets() -> None:
     values = [4.0, 1.0, 2.5, 2.5, 7.0, 3.0]
 
@@ -124,9 +117,5 @@ def test_bad_input_is_named() -> None:
         edf([1.0], [-1.0])
     with pytest.raises(ValueError, match=r"k = .*0.* population of 2; 1 <= k <= 2"):
         expected_best([1.0, 2.0], [0])
-    with pytest.raises(ValueError, match="they must increase"):
-        uniform_weights([1.0], [1.0, 1.0])
-    with pytest.raises(ValueError, match=r"complexity 5 lies outside the bins \[0, 1\]"):
-        uniform_weights([5.0], [0.0, 1.0])
     with pytest.raises(ValueError, match="DKW band of 0 values"):
         dkw_epsilon(0)

@@ -84,39 +84,6 @@ def edf(values: ArrayLike, weights: ArrayLike | None = None) -> Edf:
     )
 
 
-def uniform_weights(complexity: ArrayLike, edges: ArrayLike) -> FloatArray:
-    """Return weights that make the histogram of ``complexity`` uniform over its occupied bins.
-
-    A recipe weighs 1 / (occupied bins * recipes in its bin). Two spaces that differ in complexity
-    are compared by EDFs with these weights and the *same* edges.
-
-    Source: the normalised comparison of Radosavovic et al., ICCV 2019, arXiv:1905.13214.
-    Difference: empty bins carry no weight instead of making the comparison impossible.
-
-    Args:
-        complexity: MACs, parameters or log ratio of every recipe, shape [N].
-        edges: Increasing edges of the bins; the last bin holds its right edge.
-
-    Returns:
-        Weights with sum 1, shape [N].
-
-    Raises:
-        ValueError: the edges do not increase, or a recipe lies outside them.
-    """
-    complexity_N, edges_E = checked("complexity", complexity), checked("edges", edges, least=2)
-    if np.any(np.diff(edges_E) <= 0):
-        raise ValueError(f"the edges of the bins are {edges_E.tolist()}; they must increase")
-    outside = (complexity_N < edges_E[0]) | (complexity_N > edges_E[-1])
-    if outside.any():
-        raise ValueError(
-            f"complexity {complexity_N[outside][0]:g} lies outside the bins "
-            f"[{edges_E[0]:g}, {edges_E[-1]:g}]; widen them or leave the recipe out"
-        )
-    bins_N = np.clip(np.searchsorted(edges_E, complexity_N, side="right") - 1, 0, edges_E.size - 2)
-    counts = np.bincount(bins_N, minlength=edges_E.size - 1)
-    return 1 / (np.count_nonzero(counts) * counts[bins_N])
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Band:
     """A band around a curve.
