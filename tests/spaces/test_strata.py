@@ -1,11 +1,16 @@
 """Strata: recipes everywhere in the attainable range, and weights that give the space back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sentei.errors import SpaceError
+from sentei.methods.base_network import BaseConfig
+from sentei.spaces.config import StudyConfig
 from sentei.spaces.sampling.exact import Exact
 from sentei.spaces.sampling.hit_and_run import HitAndRun
+from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab, regime
 from sentei.spaces.strata import Stratification, sample_strata, stratify
 from tests.support.terrains import basic_resnet, terrain_of
@@ -59,3 +64,43 @@ def test_strata_are_refused_where_there_are_none() -> None:
         ValueError, match=r"strata of ratio have edges \(1.0, 1.0\); expected two or"
     ):
         Stratification(quantity="ratio", edges=(1.0, 1.0))
+
+
+def test_slabs_of_other_quantities_cut_the_range_of_the_strata() -> None:
+    """At half the MACs, 0.2 to 0.4 of the parameters are an m of 0.5 / 0.4 to 0.5 / 0.2."""
+    terrain = terrain_of("resnet20")
+    slabs = (Slab(quantity="params", low=0.2, high=0.4),)
+
+    edges = stratify(terrain, [regime(0.5), *slabs], num=2).edges
+
+    assert edges == pytest.approx((1.25, (1.25 * 2.5) ** 0.5, 2.5), rel=1e-4)
+    config = StudyConfig(
+        base=BaseConfig(model="resnet20", data="none"),
+        regimes=(0.5,),
+        space=replace(terrain.config, slabs=slabs),
+    )
+    scene = Scene(config=config, graph=terrain.graph, terrain=terrain)
+    assert scene.bounds[0.5] == (edges[0], edges[-1])
+
+
+def test_the_outer_strata_of_a_space_of_small_spread_hold_recipes() -> None:
+    terrain = terrain_of("resnet20")
+    space = [regime(0.5), Slab(quantity="std", low=0.0, high=0.3)]
+
+    strata = stratify(terrain, space).slabs()
+
+    wide = stratify(terrain, [regime(0.5)]).slabs()
+    assert wide[0].low < strata[0].low
+    assert strata[-1].high < wide[-1].high
+    for own in (strata[0], strata[-1]):
+        found = HitAndRun().sample(terrain, [*space, own], num=2, seed=0)
+        assert terrain.inside(found, [*space, own]).all()
+
+
+def test_a_space_that_is_empty_says_what_conflicts() -> None:
+    space = [regime(0.5), Slab(quantity="params", low=0.0, high=0.05)]
+
+    with pytest.raises(
+        SpaceError, match=r"no recipe has macs in .* and params in \[0, 0.05\] together; nearest"
+    ):
+        stratify(terrain_of("resnet20"), space)

@@ -138,6 +138,44 @@ def test_attainable_ratios_of_resnet56_are_those_of_a_linear_program(
     assert terrain.attainable("ratio", level=macs) == pytest.approx(whole_channels, rel=1e-4)
 
 
+def test_attainable_ratios_inside_a_slab_are_those_of_a_linear_program() -> None:
+    """The mean pruning ratio of a stage is linear in its widths, as are MACs and parameters here."""
+    terrain = basic_resnet("resnet20")
+    costs, groups, whole_G = terrain.costs, terrain.graph.groups, terrain.graph.widths
+    inner = [g.index for g in groups if g.name.endswith("conv1") and "." in g.name]
+    own = np.array([groups[i].width == 64 for i in inner])  # the stage of 8 x 8 pixels
+    left_out = np.array(whole_G[inner], dtype=float)
+    dense = (costs.macs(whole_G), costs.num_parameters(whole_G))
+    slopes = [costs.group_saving(name, whole_G)[inner] for name in ("macs", "num_parameters")]
+    kept = own / left_out / own.sum()  # mean share of the channels kept there
+    ends = []
+    for sign in (1, -1):
+        program = linprog(
+            sign * slopes[1], A_eq=[slopes[0]], b_eq=[slopes[0] @ left_out - 0.5 * dense[0]],
+            A_ub=[-kept, kept], b_ub=[-0.6, 0.8], bounds=list(zip(np.ceil(0.1 * left_out), left_out, strict=True)),
+        )  # fmt: skip
+        ends.append(0.5 / (1 - slopes[1] @ (left_out - program.x) / dense[1]))
+
+    slab = Slab(quantity="stage:8x8", low=0.2, high=0.4)
+    found = terrain.attainable("ratio", level=0.5, slabs=[slab])
+
+    assert own.sum() == 3
+    assert found == pytest.approx(sorted(ends), rel=1e-4)
+    low, high = terrain.attainable("ratio", level=0.5)
+    assert low < 0.95 * found[0]
+    assert found[1] < 0.95 * high
+
+
+def test_a_slab_that_holds_nothing_of_a_regime_is_named() -> None:
+    slab = Slab(quantity="params", low=0.0, high=0.05)
+
+    with pytest.raises(
+        SpaceError,
+        match=r"no recipe with this share of the MACs was found in params in \[0, 0.05\]; widen",
+    ):
+        terrain_of("resnet20").attainable("ratio", level=0.5, slabs=[slab])
+
+
 def test_macs_out_of_reach_are_refused_with_what_is_in_reach() -> None:
     with pytest.raises(
         SpaceError, match=r"no recipe has 0.05 of the MACs; they reach from 0.1\d\d to 1.000"

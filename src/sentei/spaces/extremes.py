@@ -13,6 +13,7 @@ from sentei.spaces.region import Region
 from sentei.spaces.stats_base import FloatArray
 
 _RANDOM_STARTS = 6
+_SLACK = 1e-6  # by which an optimum may exceed a region, for rounding
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +42,11 @@ class Fraction:
 
 
 def extremes(
-    wanted: Fraction, *, fixed: Fraction | None = None, value: float = 0.0
+    wanted: Fraction,
+    *,
+    fixed: Fraction | None = None,
+    value: float = 0.0,
+    region: Region | None = None,
 ) -> tuple[float, float] | None:
     """Return the least and largest value over the box of a lattice, or None if none was found.
 
@@ -52,17 +57,25 @@ def extremes(
         wanted: What is made small and large.
         fixed: A function that must have a ``value``, or None.
         value: The value.
+        region: Where to look, besides; None: in all of the box.
     """
     found = []
     for sign in (1.0, -1.0):
         starts = _starts(wanted, sign, fixed, value)
-        found += [_least(wanted, sign, fixed, value, start_U) for start_U in starts]
+        if region is not None:
+            starts += [nearest_point(region, wanted.lattice, start_U) for start_U in starts]
+        found += [_least(wanted, sign, start_U, fixed, value, region) for start_U in starts]
     values = [v for v in found if v is not None]
     return (min(values), max(values)) if values else None
 
 
 def _least(
-    wanted: Fraction, sign: float, fixed: Fraction | None, value: float, start_U: FloatArray
+    wanted: Fraction,
+    sign: float,
+    start_U: FloatArray,
+    fixed: Fraction | None,
+    value: float,
+    region: Region | None,
 ) -> float | None:
     low_U, high_U = wanted.lattice.bounds
 
@@ -76,13 +89,23 @@ def _least(
 
     constraints = []
     if fixed is not None:
-        constraints = [
+        constraints.append(
             {
                 "type": "eq",
                 "fun": lambda share_U: fixed(real(share_U))[0] - value,
                 "jac": lambda share_U: fixed(real(share_U))[1] * (high_U - low_U),
             }
-        ]
+        )
+    if region is not None:
+        constraints.append(
+            {
+                "type": "ineq",
+                "fun": lambda share_U: -_left_sides(region, wanted.lattice, real(share_U)),
+                "jac": lambda share_U: (
+                    -_slopes(region, wanted.lattice, real(share_U)) * (high_U - low_U)
+                ),
+            }
+        )
     room_U = np.maximum(high_U - low_U, 1.0)
     found = minimize(
         objective,
@@ -96,7 +119,20 @@ def _least(
     point_U = real(np.clip(found.x, 0.0, 1.0))
     if fixed is not None and abs(fixed(point_U)[0] - value) > 1e-4:
         return None
+    if region is not None and _left_sides(region, wanted.lattice, point_U).max() > _SLACK:
+        return None
     return wanted(point_U)[0]
+
+
+def _left_sides(region: Region, lattice: Lattice, point_U: FloatArray) -> FloatArray:
+    """Return the left sides of the inequalities of a region, [J]."""
+    return region.values(lattice.real(point_U[:, None]))[:, 0]
+
+
+def _slopes(region: Region, lattice: Lattice, point_U: FloatArray) -> FloatArray:
+    """Return their gradients, [J, U]."""
+    gradients_JG = region.gradients(lattice.real(point_U[:, None]))[:, :, 0]
+    return np.asarray(gradients_JG @ lattice.spread)
 
 
 def _starts(

@@ -16,6 +16,7 @@ from sentei.spaces.config import StudyConfig
 from sentei.spaces.latency import LatencyModel, prepare_latency
 from sentei.spaces.population import Population, subnet_id
 from sentei.spaces.space import Slab, regime
+from sentei.spaces.strata import reach
 from sentei.spaces.subnets import Member
 from sentei.spaces.terrain import Terrain
 
@@ -70,9 +71,8 @@ class Scene:
 
     @cached_property
     def bounds(self) -> Mapping[float, tuple[float, float]]:
-        """Regime -> attainable bounds of m."""
-        by = self.config.regime_by
-        return {t: self.terrain.attainable("ratio", level=t, by=by) for t in self.config.regimes}
+        """Regime -> bounds of m that can be attained inside all slabs of the space."""
+        return {t: reach(self.terrain, self.slabs(t)) for t in self.config.regimes}
 
     def slabs(self, level: float) -> tuple[Slab, ...]:
         """Return the slabs of a regime: its cost, and those of the space."""

@@ -17,6 +17,7 @@ from sentei.spaces.sampling import Sampler
 from sentei.spaces.space import COSTS, Slab
 from sentei.spaces.stats_base import FloatArray, IntArray
 from sentei.spaces.terrain import Terrain
+from sentei.spaces.vacancy import explain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,11 @@ class Strata:
 def stratify(
     terrain: Terrain, slabs: Sequence[Slab], *, num: int = 8, quantity: str = "ratio"
 ) -> Stratification:
-    """Return strata of equal factors over what a quantity attains in a regime.
+    """Return strata of equal factors over what a quantity attains in a space.
 
     Args:
         terrain: The terrain.
-        slabs: The space; the middle of its first slab of a cost is where the range is taken, and a
-            slab of the quantity itself cuts it.
+        slabs: The space; see `reach`.
         num: Number of strata, >= 1.
         quantity: A quantity above 0, such as "ratio" or "params".
 
@@ -80,17 +80,43 @@ def stratify(
     """
     if num < 1:
         raise ValueError(f"{num} strata; expected at least 1")
-    cost = next((slab for slab in slabs if slab.quantity in COSTS), None)
-    level = None if cost is None else (cost.low + cost.high) / 2
-    low, high = terrain.attainable(quantity, level=level, by=cost.quantity if cost else "macs")
-    own = [slab for slab in slabs if slab.quantity == quantity]
-    low, high = max([low, *(s.low for s in own)]), min([high, *(s.high for s in own)])
+    low, high = reach(terrain, slabs, quantity=quantity)
     if not 1e-6 * high < low < high:
         raise SpaceError(
             f"space {terrain.config.name!r}: {quantity} goes from {low:.4g} to {high:.4g}; strata "
             "need a range above 0, choose another quantity or wider slabs"
         )
     return strata_of((low, high), num=num, quantity=quantity)
+
+
+def reach(
+    terrain: Terrain, slabs: Sequence[Slab], *, quantity: str = "ratio"
+) -> tuple[float, float]:
+    """Return from where to where a quantity goes in a space.
+
+    Args:
+        terrain: The terrain.
+        slabs: The space; its first slab of a cost stands for the middle of it, where the range is
+            taken inside all other slabs. One of the quantity itself cuts it.
+        quantity: The quantity.
+
+    Raises:
+        SpaceError: There is no such quantity, or the space is empty; the message says what
+            conflicts.
+    """
+    cost = next((slab for slab in slabs if slab.quantity in COSTS), None)
+    level = None if cost is None else (cost.low + cost.high) / 2
+    own = [slab for slab in slabs if slab.quantity == quantity]
+    others = [slab for slab in slabs if slab is not cost and slab not in own]
+    by = "macs" if cost is None else cost.quantity
+    try:
+        low, high = terrain.attainable(quantity, level=level, by=by, slabs=others)
+    except SpaceError as error:
+        if not others:
+            raise
+        why = explain(terrain, slabs)
+        raise SpaceError(f"space {terrain.config.name!r}: {why}") from error
+    return max([low, *(s.low for s in own)]), min([high, *(s.high for s in own)])
 
 
 def strata_of(bounds: tuple[float, float], *, num: int, quantity: str = "ratio") -> Stratification:

@@ -198,7 +198,12 @@ class Terrain:
         return widths_NG[int(gaps.argmin())]
 
     def attainable(
-        self, name: str, *, level: float | None = None, by: str = "macs"
+        self,
+        name: str,
+        *,
+        level: float | None = None,
+        by: str = "macs",
+        slabs: Sequence[Slab] = (),
     ) -> tuple[float, float]:
         """Return the least and largest value of a quantity over real widths of the space's box.
 
@@ -206,9 +211,10 @@ class Terrain:
             name: The quantity.
             level: Share of the dense network's cost that the recipes have, in (0, 1]; None: any.
             by: Name of the cost.
+            slabs: What the recipes keep to, besides.
 
         Raises:
-            SpaceError: There is no such quantity, or no recipe has that cost.
+            SpaceError: There is no such quantity, or no recipe has that cost and keeps to the slabs.
         """
         self.checked(Slab(quantity=name, low=0.0, high=0.0))
         over = self.forms["bottom"] if name in ("ratio", "mcb") else None
@@ -216,7 +222,17 @@ class Terrain:
         form = forms[{"ratio": "top", "mcb": "top", "std": "variance"}.get(name, name)]
         wanted = Fraction(lattice=self.lattice, top=form, bottom=over)
         fixed = Fraction(lattice=self.lattice, top=self.forms[by])
-        found = extremes(wanted, fixed=None if level is None else fixed, value=level or 0.0)
+        found = extremes(
+            wanted,
+            fixed=None if level is None else fixed,
+            value=level or 0.0,
+            region=self.region(slabs) if slabs else None,
+        )
+        if found is None and slabs:
+            raise SpaceError(
+                f"space {self.config.name!r}: no recipe with this share of the {shown(by)} was "
+                f"found in {' and '.join(map(str, slabs))}; widen the slabs"
+            )
         if found is None:
             low, high = self.attainable(by)
             raise SpaceError(
