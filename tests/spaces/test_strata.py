@@ -83,6 +83,16 @@ def test_slabs_of_other_quantities_cut_the_range_of_the_strata() -> None:
     assert scene.bounds[0.5] == (edges[0], edges[-1])
 
 
+def test_two_slabs_of_one_cost_have_one_middle() -> None:
+    terrain = basic_resnet("resnet20")
+    upper = Slab(quantity="macs", low=0.503, high=0.6)
+
+    edges = stratify(terrain, [regime(0.5), upper], num=2).edges
+
+    # From 0.503 to 0.505.
+    assert edges == stratify(terrain, [regime(0.504)], num=2).edges
+
+
 def test_the_outer_strata_of_a_space_of_small_spread_hold_recipes() -> None:
     terrain = terrain_of("resnet20")
     space = [regime(0.5), Slab(quantity="std", low=0.0, high=0.3)]

@@ -96,21 +96,21 @@ def reach(
 
     Args:
         terrain: The terrain.
-        slabs: The space; its first slab of a cost stands for the middle of it, where the range is
-            taken inside all other slabs. One of the quantity itself cuts it.
+        slabs: The space. Of its first cost that has slabs the range is taken at the middle, inside
+            the slabs of all others; one of the quantity itself cuts it.
         quantity: The quantity.
 
     Raises:
         SpaceError: There is no such quantity, or the space is empty; the message says what
             conflicts.
     """
-    cost = next((slab for slab in slabs if slab.quantity in COSTS), None)
-    level = None if cost is None else (cost.low + cost.high) / 2
+    by = next((slab.quantity for slab in slabs if slab.quantity in COSTS), None)
+    costs = [slab for slab in slabs if slab.quantity == by]
+    level = (max(s.low for s in costs) + min(s.high for s in costs)) / 2 if costs else None
     own = [slab for slab in slabs if slab.quantity == quantity]
-    others = [slab for slab in slabs if slab is not cost and slab not in own]
-    by = "macs" if cost is None else cost.quantity
+    others = [slab for slab in slabs if slab.quantity not in (by, quantity)]
     try:
-        low, high = terrain.attainable(quantity, level=level, by=by, slabs=others)
+        low, high = terrain.attainable(quantity, level=level, by=by or "macs", slabs=others)
     except SpaceError as error:
         if not others:
             raise
