@@ -83,7 +83,7 @@ def _regime(regime: Regime) -> Iterator[str]:
             f"{best.drop:.2f}.{_spline(population)}{band}"
         )
     if noise is not None:
-        least = "none of those tried" if noise.least_effect is None else f"{noise.least_effect:g}"
+        least = "none" if noise.least_effect is None else f"{noise.least_effect:.2f}"
         yield (
             f"Noise: reliability {noise.reliability:.2f} ({noise.interval[0]:.2f} to "
             f"{noise.interval[1]:.2f}), {noise.seed_sd:.2f} points between trainings of one "
