@@ -114,9 +114,9 @@ def test_a_search_may_screen_by_every_zero_cost_score() -> None:
         ({"population": {"std_edges": []}}, ConfigError, r"std_edges is \(\); give at least one"),
         ({"regimes": [0.05], "window": 0.1}, ConfigError, "too wide around regime 0.05"),
         (
-            {"population": {"natural_options": {"alph": 3.0}}},
+            {"population": {"natural_options": {"alpa": 3.0}}},
             UnknownNameError,
-            "sampler 'bisection' has no option 'alph'. Did you mean 'alpha'",
+            "sampler 'bisection' has no option 'alpa'. Did you mean 'alpha'",
         ),
         (
             {"population": {"controls": 4}, "protocol": {"epochs": 1, "weights": "new"}},
