@@ -124,11 +124,6 @@ def test_a_search_may_screen_by_every_zero_cost_score() -> None:
             "controls is 4, but the protocol itself has weights='new'",
         ),
         ({"population": {"natural_sampler": "exakt"}}, UnknownNameError, "unknown sampler 'exakt'"),
-        (
-            {"population": {"natural_options": {"beta": 1}}},
-            ConfigError,
-            "options {'beta': 1} of sampler 'bisection'",
-        ),
         ({"population": {"natural_options": {"alpha": -1.0}}}, ConfigError, "alpha=-1.0; expected"),
         (
             {"space": {"slabs": [{"quantity": "latency", "low": 0.0, "high": 0.5}]}},

@@ -3,13 +3,18 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
 from sentei.allocate import Budget, allocate
 from sentei.criteria import score
-from sentei.spaces.populate import derived, origin_of
+from sentei.errors import BudgetError
+from sentei.index.atoms import IntArray
+from sentei.spaces.populate import derived, frozen_slabs, origin_of
 from sentei.spaces.regime_data import RegimeData
+from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab
 from sentei.spaces.study import Session
 from sentei.spaces.subnets import Member, Row, Wish, choose
@@ -45,13 +50,15 @@ def search(
     Args:
         session: The study.
         level: Regime.
-        refined: Slabs of its refined space; none where nothing was refined.
+        refined: Slabs of its refined space; none where nothing was refined. One that was searched
+            before stays as it was.
         screens: What is known without training chooses what is trained; if not, the first drawn
             are.
 
     Returns:
         All rows.
     """
+    refined = frozen_slabs(session.scene, session.directory, level, SEARCHED[0]) or refined
     spaces: dict[str, tuple[Slab, ...]] = {SEARCHED[1]: ()}
     if refined:
         spaces = {SEARCHED[0]: refined, **spaces}
@@ -102,23 +109,35 @@ def _best(
 
 
 def rivals(session: Session, level: float) -> list[Member]:
-    """Return the subnetworks that pruning by L1 norm gives at a regime, one a scope."""
-    scene = session.scene
-    scores = score(scene.graph, "l1")
-    found: list[Member] = []
-    for name, scope in RIVALS.items():
-        allocation = allocate(
-            scene.graph,
-            scores,
-            budget=Budget(**{_LIMITS[scene.config.regime_by]: level}),
-            scope=scope,
-            floor=scene.config.space.floor,
-            tolerance=0.02,  # equal shares of narrow groups move in coarse steps
-            costs=scene.terrain.costs,
+    """Return the subnetworks of the widths that the L1 norm gives at a regime, one a scope.
+
+    Which channels stay is for the criterion of the protocol to say, as everywhere in a study.
+    """
+    common = {"regime": level, "sampler": "L1"}
+    return [
+        member
+        for name, scope in RIVALS.items()
+        for member in session.scene.describe(
+            _rival(session.scene, level, scope)[None], {**common, "space": name}
         )
-        common = {"regime": level, "space": name, "sampler": "L1"}
-        found += scene.describe(allocation.widths[None], common)
-    return found
+    ]
+
+
+def _rival(scene: Scene, level: float, scope: str) -> IntArray:
+    """Return the widths of a scope within 1 % of the budget; 2 % where steps are too coarse."""
+    scores = score(scene.graph, "l1")
+    allocated = partial(
+        allocate,
+        scene.graph,
+        scores,
+        budget=Budget(**{_LIMITS[scene.config.regime_by]: level}),
+        scope=scope,
+        floor=scene.config.space.floor,
+        costs=scene.terrain.costs,
+    )
+    with suppress(BudgetError):
+        return allocated(tolerance=0.01).widths
+    return allocated(tolerance=0.02).widths
 
 
 def contest(data: RegimeData) -> dict[str, list[Row]]:

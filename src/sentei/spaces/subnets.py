@@ -17,7 +17,7 @@ class Member:
         facts: What is known of it before any evaluation, JSON values: ``subnet``, ``network``,
             ``regime``, ``space``, ``sampler``, ``stratum``, ``weight``, ``widths`` by group name,
             ``macs_left``, ``params_left``, ``ratio``, ``std``, ``mean``, ``stage_means``; of a
-            population ``log_share``, that of its space in the regime.
+            population ``log_share``, that of its space in the regime, and ``slabs``, what it keeps to.
     """
 
     facts: Mapping[str, Any] = field(repr=False)
