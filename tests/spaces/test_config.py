@@ -119,6 +119,16 @@ def test_a_search_may_screen_by_every_zero_cost_score() -> None:
             "sampler 'bisection' has no option 'alpa'. Did you mean 'alpha'",
         ),
         (
+            {"population": {"natural_options": {"attempts": 2.5}}},
+            ConfigError,
+            "option attempts of sampler 'bisection' is 2.5; give a value like 100",
+        ),
+        (
+            {"population": {"natural_options": {"alpha": "x"}}},
+            ConfigError,
+            "option alpha of sampler 'bisection' is 'x'; give a value like 2.0",
+        ),
+        (
             {"population": {"controls": 4}, "protocol": {"epochs": 1, "weights": "new"}},
             ConfigError,
             "controls is 4, but the protocol itself has weights='new'",

@@ -455,15 +455,20 @@ def _grows_but_does_not_shrink(directory: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_jobs_start_as_the_protocol_says(tmp_path: Path) -> None:
     config = quick(
-        protocol={"epochs": 1, "recalibration_images": 64, "weights": "new", "ranking": "random"},
-        supernet={"epochs": 0},
+        protocol={"epochs": 1, "recalibration_images": 64, "weights": "new"},
+        population={"strata": 4, "per_stratum": 4, "natural": 0, "replicated": 0.25},
     )
 
     found = run_study(config, tmp_path, executor=SERIAL, until="evaluate")
 
     assert found is not None
-    assert {(r["weights"], r["ranking"]) for r in rows_in(tmp_path)} == {("new", "random")}
+    rows = rows_in(tmp_path)
+    assert {r["weights"] for r in rows if not r["supernet"]} == {"new"}
+    assert {r["weights"] for r in rows if r["supernet"]} == {"kept"}
+    assert study_status(tmp_path).failed == 0
     assert [regime.level for regime in found.regimes] == [0.5]
+    control = next(why for name, why in found.missing.items() if "new weights" in name)
+    assert control.startswith("the protocol of the study itself is so")
 
 
 def test_status_counts_jobs_by_population(finished: tuple[Path, Analysis]) -> None:

@@ -11,7 +11,7 @@ from sentei.records import atomic_write_text
 from sentei.report.space_page import write_space_report
 from sentei.report.space_schema import Analysis
 from sentei.spaces.config import StudyConfig
-from sentei.spaces.contest_latency import contest_times
+from sentei.spaces.contest_latency import contest_times, read_contest_times
 from sentei.spaces.explore import SEARCHED, contest, search
 from sentei.spaces.keep import keep_found
 from sentei.spaces.populate import check_sizes, first_wishes
@@ -115,9 +115,13 @@ def _publish(session: Session, rows: Sequence[Row]) -> Analysis:
     atomic_write_text(directory / ROWS_NAME, json.dumps(unique) + "\n")
     times = {}
     for data in regimes_of(session.scene, unique):
-        keep_found(session, data)
-        if found := contest(data):
-            times[data.level] = contest_times(session.scene, directory, data.level, found)
+        found = contest(data)
+        if session.draws:
+            keep_found(session, data)
+            if found:
+                times[data.level] = contest_times(session.scene, directory, data.level, found)
+        elif (known := read_contest_times(directory, data.level, found)) is not None:
+            times[data.level] = known
     failed = len(session.store.failures())
     analysis = analyse(session.scene, unique, session.dense, times=times, failed=failed)
     write_space_report(directory / PAGE_NAME, analysis)

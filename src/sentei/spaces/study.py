@@ -123,6 +123,8 @@ def open_session(
 
 
 def _as_protocol(wish: Wish, protocol: Protocol) -> Wish:
+    if wish.supernet:  # its weights are the shared ones, its channels those they were trained as
+        return wish
     return replace(
         wish,
         weights=wish.weights or protocol.weights,

@@ -129,6 +129,9 @@ def _contest(data: RegimeData, accuracies: Accuracies) -> Verdict:
 
 def _control(data: RegimeData, condition: str) -> Verdict:
     ranking, weights = CONTROLS[condition]
+    protocol = data.config.protocol
+    if (ranking, weights) == (protocol.ranking, protocol.weights):
+        raise ValueError("the protocol of the study itself is so: there is nothing to compare with")
     control = data.measured(space=STRATIFIED, ranking=ranking, weights=weights)
     if control is None:
         raise ValueError("no recipe was trained so: population.controls is 0")

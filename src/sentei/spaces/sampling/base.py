@@ -108,10 +108,17 @@ def make_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
     """
     kind = SAMPLERS[name]
     known = inspect.signature(kind).parameters
-    for key in options:
+    for key, value in options.items():
         if key not in known:
             raise UnknownNameError(
                 f"sampler {name!r} has no option {key!r}.{did_you_mean(key, known)}"
+            )
+        usual = known[key].default
+        kinds = type(usual) if isinstance(usual, int | str) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise ConfigError(
+                f"option {key} of sampler {name!r} is {value!r}; give a value like "
+                f"{2.0 if usual is None else usual!r}"
             )
     try:
         return kind(**options)
