@@ -373,16 +373,21 @@ def test_a_finished_study_is_not_computed_again(finished: tuple[Path, Analysis])
     assert seen == []
 
 
-def test_a_report_of_a_study_in_progress_runs_nothing(tmp_path: Path) -> None:
+def interrupt(config: StudyConfig, directory: Path, *, done: int) -> None:
+    """Run a study until so many of its jobs are done."""
     halted: list[bool] = []
 
     def halt(_event: engine.Event, progress: engine.Progress) -> None:
-        if progress.done == 14 and not halted:
+        if progress.done == done and not halted:
             halted.append(True)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(quick(supernet={"epochs": 0}), tmp_path, executor=SERIAL, on_event=halt)
+        run_study(config, directory, executor=SERIAL, on_event=halt)
+
+
+def test_a_report_of_a_study_in_progress_runs_nothing(tmp_path: Path) -> None:
+    interrupt(quick(supernet={"epochs": 0}), tmp_path, done=14)
     drawn = sorted(path.name for path in (tmp_path / "populations").iterdir())
     found = run_study(quick(supernet={"epochs": 0}), tmp_path, executor=None)
 
@@ -410,15 +415,7 @@ def test_a_report_in_between_leaves_a_study_that_goes_on(
 ) -> None:
     monkeypatch.setattr(rounds, "next_round", refined_to(0.2, 0.6))
     config = quick(supernet={"epochs": 0})
-    halted: list[bool] = []
-
-    def halt(_event: engine.Event, progress: engine.Progress) -> None:
-        if progress.done == 14 and not halted:
-            halted.append(True)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study(config, tmp_path / "cut", executor=SERIAL, on_event=halt)
+    interrupt(config, tmp_path / "cut", done=14)
     run_study(config, tmp_path / "cut", executor=None)
     run_study(config, tmp_path / "cut", executor=SERIAL)
     run_study(config, tmp_path / "whole", executor=SERIAL)
