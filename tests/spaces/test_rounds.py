@@ -21,7 +21,12 @@ from sentei.spaces.populate import first_wishes
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.result_edfs import space_results
 from sentei.spaces.results import regimes_of
-from sentei.spaces.rounds import next_round, refine_rounds
+from sentei.spaces.rounds import (
+    held_out_losses,
+    placebo_slabs,
+    refine_rounds,
+    refined_slabs,
+)
 from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab
 from sentei.spaces.stats_base import Resampling
@@ -109,18 +114,18 @@ def test_each_round_draws_from_a_smaller_space_inside_the_last(directory: Path) 
         *("fresh base", "refined", "placebo", "refined 2", "placebo 2")
     ]
     base, first, second = (choose(rows, space=n) for n in ("fresh base", "refined", "refined 2"))
-    one = next_round(data, 1)
-    two = next_round(replace(data, rows=[*data.rows, *rows]), 2, one.slabs)
-    assert {slab.quantity for slab in two.slabs} == {"ratio", "std"}
-    assert 0 < holding(base, one.slabs) < 0.5
-    assert holding(first, one.slabs) == holding(second, two.slabs) == 1
-    assert holding(second, one.slabs) == 1
-    assert holding(first, two.slabs) < 1
-    assert kept == two.slabs
+    one = refined_slabs(data, 1)
+    two = refined_slabs(replace(data, rows=[*data.rows, *rows]), 2, one)
+    assert {slab.quantity for slab in two} == {"ratio", "std"}
+    assert 0 < holding(base, one) < 0.5
+    assert holding(first, one) == holding(second, two) == 1
+    assert holding(second, one) == 1
+    assert holding(first, two) < 1
+    assert kept == two
     shares = [own[0]["log_share"] for own in (base, first, second)]
     assert shares[0] == 0.0
     assert shares[0] > shares[1] > shares[2]
-    assert math.exp(shares[1]) == pytest.approx(holding(base, one.slabs), abs=0.2)
+    assert math.exp(shares[1]) == pytest.approx(holding(base, one), abs=0.2)
 
 
 def holding(rows: Sequence[Row], slabs: Sequence[Slab]) -> float:
@@ -140,7 +145,7 @@ def test_a_round_that_loses_accuracy_is_not_kept(directory: Path) -> None:
 
     rows, kept = refine_rounds(session, data)
 
-    assert kept == next_round(data, 1).slabs
+    assert kept == refined_slabs(data, 1)
     assert "refined 2" in {row["space"] for row in rows}
     assert "refined 3" not in {row["space"] for row in rows}
 
@@ -148,14 +153,13 @@ def test_a_round_that_loses_accuracy_is_not_kept(directory: Path) -> None:
 def test_the_other_half_says_whether_the_slabs_hold(directory: Path) -> None:
     session, data = simulated(directory, valley, fresh=0)
 
-    found = next_round(data, 1)
     rows, kept = refine_rounds(session, data)
 
-    inside, outside = found.loss
+    inside, outside = held_out_losses(data, kept)
     assert inside is not None
     assert outside is not None
     assert inside < outside
-    assert (rows, kept) == ([], found.slabs)
+    assert (rows, kept) == ([], refined_slabs(data, 1))
 
 
 def test_where_nothing_bends_nothing_is_refined(directory: Path) -> None:
@@ -163,7 +167,7 @@ def test_where_nothing_bends_nothing_is_refined(directory: Path) -> None:
 
     assert refine_rounds(session, data) == ([], ())
     with pytest.raises(ValueError, match="no valley in the ratio"):
-        next_round(data, 1)
+        refined_slabs(data, 1)
 
 
 def test_the_report_says_what_refined_and_placebo_space_keep_to(directory: Path) -> None:
@@ -175,5 +179,26 @@ def test_the_report_says_what_refined_and_placebo_space_keep_to(directory: Path)
     said = {space.name: space.constraints for space in spaces}
     assert said["fresh base"] == "MACs 0.5 ± 0.02"
     assert said["refined"] == f"MACs 0.5 ± 0.02; ratio in [{kept[0].low:g}, {kept[0].high:g}]"
-    sham = next_round(data, 1).sham[0]
+    sham = placebo_slabs(data, 1, kept)[0]
     assert said["placebo"] == f"MACs 0.5 ± 0.02; ratio in [{sham.low:g}, {sham.high:g}]"
+
+
+def test_a_round_that_was_frozen_by_half_keeps_that_half_under_other_thresholds(
+    tmp_path: Path,
+) -> None:
+    session, data = simulated(tmp_path, valley, fresh=5)
+    rows, kept = refine_rounds(session, data)
+    (placebo,) = tmp_path.rglob("*placebo.json")
+    placebo.unlink()
+    config = replace(data.config, thresholds=Thresholds(winners=0.15, smallest_drop=0.5))
+    other = replace(data, config=config)
+    assert refined_slabs(other, 1) != kept
+
+    again, slabs = refine_rounds(session, other)
+
+    assert slabs == kept
+    assert choose(again, space="refined") == choose(rows, space="refined")
+    sham = placebo_slabs(data, 1, kept)
+    assert holding(choose(again, space="placebo"), sham) == 1
+    drawn = replace(data, rows=[*data.rows, *again])
+    assert (drawn.slabs_of("refined"), drawn.slabs_of("placebo")) == (kept, sham)

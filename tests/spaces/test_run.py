@@ -5,11 +5,12 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +42,6 @@ from sentei.spaces.joint import report_studies, unlike
 from sentei.spaces.populate import over_strata
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.result_proxies import may_screen
-from sentei.spaces.rounds import Round
 from sentei.spaces.space import Slab
 from sentei.spaces.subnets import Member, Wish, rows_of
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
@@ -177,6 +177,24 @@ def test_another_supernet_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="holds another supernet: epochs"):
         run_study(quick(supernet={"epochs": 2}), tmp_path, executor=SERIAL)
+
+
+@pytest.mark.parametrize("text", ['{"base": ', "3"])
+def test_damaged_settings_of_a_supernet_are_named_with_a_way_out(tmp_path: Path, text: str) -> None:
+    run_study(quick(), tmp_path, executor=SERIAL, until="sample")
+    path = tmp_path / "supernet" / "settings.json"
+    weights = load_file(tmp_path / "supernet" / "state.safetensors")
+    path.write_text(text)
+
+    with pytest.raises(
+        CheckpointError, match=r"settings\.json cannot be read .* or remove .*supernet:"
+    ):
+        run_study(quick(), tmp_path, executor=SERIAL, until="sample")
+
+    shutil.rmtree(path.parent)
+    run_study(quick(), tmp_path, executor=SERIAL, until="sample")
+    again = load_file(tmp_path / "supernet" / "state.safetensors")
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
 
 
 def test_a_recipe_of_two_spaces_is_evaluated_once_and_counts_in_both() -> None:
@@ -399,21 +417,21 @@ def test_a_report_of_a_study_in_progress_runs_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "populations").iterdir()) == drawn
 
 
-def refined_to(*quantiles: float) -> Callable[..., Round]:
-    """Return what stands in for `next_round`: the network is too small to have a valley."""
+def refine_to(monkeypatch: pytest.MonkeyPatch, *quantiles: float) -> None:
+    """Say what is refined to: the network is too small to have a valley."""
 
-    def next_round(data: RegimeData, number: int, _current: tuple[Slab, ...] = ()) -> Round:
+    def slabs(data: RegimeData) -> list[tuple[Slab, ...]]:
         ends = np.quantile([row["ratio"] for row in data.rows], [*quantiles, 1.0])
-        slabs = [Slab(quantity="ratio", low=a, high=b) for a, b in itertools.pairwise(ends)]
-        return Round(number=number, slabs=(slabs[0],), sham=(slabs[1],), loss=(None, None))
+        return [(Slab(quantity="ratio", low=a, high=b),) for a, b in itertools.pairwise(ends)]
 
-    return next_round
+    monkeypatch.setattr(rounds, "refined_slabs", lambda data, *_: slabs(data)[0])
+    monkeypatch.setattr(rounds, "placebo_slabs", lambda data, *_: slabs(data)[1])
 
 
 def test_a_report_in_between_leaves_a_study_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "next_round", refined_to(0.2, 0.6))
+    refine_to(monkeypatch, 0.2, 0.6)
     config = quick(supernet={"epochs": 0})
     interrupt(config, tmp_path / "cut", done=14)
     run_study(config, tmp_path / "cut", executor=None)
@@ -427,7 +445,7 @@ def test_a_report_in_between_leaves_a_study_that_goes_on(
 
 def _grows_but_does_not_shrink(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was drawn stays under other thresholds, grows, and does not shrink."""
-    monkeypatch.setattr(rounds, "next_round", refined_to(0.3, 0.5))
+    refine_to(monkeypatch, 0.3, 0.5)
     before, config = rows_in(directory), read_config(directory)
     search = {"regimes": [0.5], "fresh": 6, "candidates": 6, "trained": 2, "epochs": 2}
     fewer = quick(supernet={"epochs": 0}, search={**search, "fresh": 3})

@@ -12,7 +12,7 @@ from sentei.spaces.sampling.exact import Exact
 from sentei.spaces.sampling.hit_and_run import HitAndRun
 from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab, regime
-from sentei.spaces.strata import Stratification, sample_strata, stratify
+from sentei.spaces.strata import Stratification, sample_strata, strata_of, stratify
 from tests.support.terrains import basic_resnet, terrain_of
 
 
@@ -114,3 +114,16 @@ def test_a_space_that_is_empty_says_what_conflicts() -> None:
         SpaceError, match=r"no recipe has macs in .* and params in \[0, 0.05\] together; nearest"
     ):
         stratify(terrain_of("resnet20"), space)
+
+
+def test_a_stratum_that_no_whole_widths_reach_is_named_with_what_to_do() -> None:
+    terrain = terrain_of("resnet20")
+    beyond = strata_of((2.0, 40.0), num=2)
+
+    with pytest.raises(
+        SpaceError,
+        match=r"stratum 2 of 2, ratio in \[8.94.*no recipe has .*; or give fewer strata, or a slab of",
+    ):
+        sample_strata(
+            HitAndRun(), terrain, [regime(0.5)], stratification=beyond, num_each=2, seed=0
+        )

@@ -31,6 +31,8 @@ sentei space run study.toml -o runs/spaces
 sentei space status runs/spaces
 sentei space resume runs/spaces
 ```
+
+A job that fails does so alone: the study goes on, and the exit code is 3.
 """
 
 
@@ -159,12 +161,12 @@ def _run(config: "StudyConfig", directory: Path, options: RunOptions) -> Answer:
     if found is None:
         text = f"the populations are frozen in {directory / 'populations'}"
         return Answer(document={"directory": str(directory)}, shown=verbatim(text))
-    return _answer(found, directory)
+    return _answer(found, directory, failed=spaces.study_status(directory).failed)
 
 
-def _answer(found: "Analysis", directory: Path) -> Answer:
+def _answer(found: "Analysis", directory: Path, *, failed: int = 0) -> Answer:
     document = {"directory": str(directory), **dataclasses.asdict(found)}
-    return Answer(document=document, shown=_shown(found, directory))
+    return Answer(document=document, shown=_shown(found, directory, failed), is_partial=failed > 0)
 
 
 def _describe(event: engine.Event) -> tuple[str, str]:
@@ -180,11 +182,14 @@ def _describe(event: engine.Event) -> tuple[str, str]:
     return what, f"{accuracy:.4f}"
 
 
-def _shown(found: "Analysis", directory: Path) -> Group:
+def _shown(found: "Analysis", directory: Path, failed: int) -> Group:
     """Return spaces, verdicts and contenders as tables."""
     parts: list[Any] = [_spaces(found), _verdicts(found)]
     if found.contenders:
         parts.append(_contenders(found))
+    if failed:
+        why = f"{failed} jobs failed; sentei space status {directory} says why"
+        parts.append(verbatim(f"{why}, sentei space resume {directory} --retry-failed tries again"))
     where = verbatim(f"the report is {directory / 'report.html'}")
     return Group(*parts, where)
 

@@ -40,8 +40,7 @@ def prepare_supernet(
     wanted = {"base": base, "floor": config.space.floor, **dataclasses.asdict(config.supernet)}
     path = directory / FOLDER / _FACTS_NAME
     if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        other = differences(found, wanted)
+        other = differences(_read(path), wanted)
         if other:
             raise CheckpointError(
                 f"{directory / FOLDER} holds another supernet: {'; '.join(other)}. Give the settings "
@@ -51,6 +50,16 @@ def prepare_supernet(
     with resumable(directory) as training:
         _train(config, directory, training, on_progress)
     atomic_write_text(path, json.dumps(wanted) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); give it back, or remove {path.parent}: the supernet "
+            "is then trained again, the same"
+        ) from error
 
 
 def _train(

@@ -69,6 +69,12 @@ class RegimeData:
         own = regime(self.level, delta=self.config.window, by=self.config.regime_by)
         return (own, *self.config.space.slabs)
 
+    def slabs_of(self, space: str) -> tuple[Slab, ...]:
+        """Return what the recipes of a space keep to beside those, as it was when they were drawn."""
+        first = choose(self.rows, space=space)[0]
+        slabs = (Slab(**slab) for slab in first.get("slabs", ()))
+        return tuple(slab for slab in slabs if slab not in self.slabs)
+
     def drops(self, space: str) -> FloatArray:
         """Return the drop of every trained recipe of a space that has some, replicates averaged."""
         found = self.measured(space=space)

@@ -177,9 +177,9 @@ def _drawn(data: RegimeData, names: Sequence[str]) -> _Family:
     found = {}
     for name in names:
         first = choose(data.rows, space=name)[0]
-        slabs = tuple(Slab(**slab) for slab in first.get("slabs", ()))
-        own = tuple(slab for slab in slabs if slab not in data.slabs)
-        found[name] = _Part(drops=data.drops(name), log_share=first.get("log_share"), slabs=own)
+        found[name] = _Part(
+            drops=data.drops(name), log_share=first.get("log_share"), slabs=data.slabs_of(name)
+        )
     return found
 
 

@@ -32,13 +32,11 @@ class Round:
         number: Of the round, from 1.
         slabs: The refined space, beside the slabs of the regime.
         sham: A space of as much probability elsewhere.
-        loss: Mean drop on the other half, inside the slabs and outside; None without recipes.
     """
 
     number: int
     slabs: Slabs
     sham: Slabs
-    loss: tuple[float | None, float | None]
 
 
 def refine_rounds(session: Session, data: RegimeData) -> tuple[list[Row], Slabs]:
@@ -58,7 +56,7 @@ def refine_rounds(session: Session, data: RegimeData) -> tuple[list[Row], Slabs]
     for number in range(1, session.config.search.rounds + 1):
         own = replace(data, rows=[*data.rows, *rows])
         try:
-            found = _frozen_round(session, data.level, number) or next_round(own, number, kept)
+            found = _next_round(session, own, number, kept)
         except ValueError:
             break  # nothing to refine by; the verdict on C1 says so of m
         rows += session.run(_wishes(session, data.level, found))
@@ -70,22 +68,24 @@ def refine_rounds(session: Session, data: RegimeData) -> tuple[list[Row], Slabs]
     return rows, kept
 
 
-def _frozen_round(session: Session, level: float, number: int) -> Round | None:
-    """Return a round whose populations are frozen, as they are; None where they are not yet.
+def _next_round(session: Session, data: RegimeData, number: int, current: Slabs) -> Round:
+    """Return a round; what is frozen of its populations, perhaps one of two, stays as it is.
 
     Raises:
-        ValueError: They are not, and this session draws none.
+        ValueError: There is nothing to refine by; or one is not frozen and this session draws none.
     """
     scene, directory = session.scene, session.directory
-    slabs, sham = (frozen_slabs(scene, directory, level, name) for name in fresh_names(number))
-    if slabs is not None and sham is not None:
-        return Round(number=number, slabs=slabs, sham=sham, loss=(None, None))
-    if session.config.search.fresh and not session.draws:
+    slabs, sham = (frozen_slabs(scene, directory, data.level, n) for n in fresh_names(number))
+    if session.config.search.fresh and not session.draws and (slabs is None or sham is None):
         raise ValueError(f"round {number} was not drawn yet")
-    return None
+    if slabs is None:
+        slabs = refined_slabs(data, number, current)
+    if sham is None:
+        sham = placebo_slabs(data, number, slabs, current)
+    return Round(number=number, slabs=slabs, sham=sham)
 
 
-def next_round(data: RegimeData, number: int, current: Slabs = ()) -> Round:
+def refined_slabs(data: RegimeData, number: int, current: Slabs = ()) -> Slabs:
     """Return the refined space of a round, from half of what the last one drew.
 
     Args:
@@ -96,24 +96,46 @@ def next_round(data: RegimeData, number: int, current: Slabs = ()) -> Round:
     Raises:
         ValueError: There is nothing to refine by.
     """
+    first, _ = _halves(data, number)
+    return _narrower(_found(data, first, current), current)
+
+
+def placebo_slabs(data: RegimeData, number: int, slabs: Slabs, current: Slabs = ()) -> Slabs:
+    """Return a space of as much probability elsewhere; as :func:`refined_slabs`, of its ``slabs``.
+
+    Raises:
+        ValueError: They hold too much of the space for another to differ.
+    """
+    first, _ = _halves(data, number)
+    ratio = next((slab for slab in slabs if slab.quantity == "ratio"), None)
+    low, high = (ratio.low, ratio.high) if ratio else data.bounds
+    # Only ends and mass of a refinement make a placebo.
+    mass = mass_of(first, slabs)
+    like = Refinement(low=low, high=high, optimum=low, factor=1.0, loss=0.0, mass=mass)
+    return _met([*current, placebo(first, like, seed=data.config.seed).slab])
+
+
+def held_out_losses(data: RegimeData, slabs: Slabs) -> tuple[float | None, float | None]:
+    """Return the mean drop inside slabs and outside, of the half that did not set the first round.
+
+    None where there are no recipes.
+    """
+    _, second = _halves(data, 1)
+    recipes = second.averaged()
+    inside_N = is_inside(recipes, slabs)
+    inside, outside = (recipes.drop[chosen_N] for chosen_N in (inside_N, ~inside_N))
+    return (
+        float(inside.mean()) if inside.size else None,
+        float(outside.mean()) if outside.size else None,
+    )
+
+
+def _halves(data: RegimeData, number: int) -> tuple[Measured, Measured]:
     name = fresh_names(number - 1)[0]
     population = data.stratified if number == 1 else data.measured(space=name)
     if population is None:
         raise ValueError(f"nothing was drawn from {name!r} to refine")
-    first, second = halves(population, seed=data.config.seed)
-    slabs = _narrower(_found(data, first, current), current)
-    ratio = next((slab for slab in slabs if slab.quantity == "ratio"), None)
-    low, high = (ratio.low, ratio.high) if ratio else data.bounds
-    mass = mass_of(first, slabs)
-    # Only ends and mass of a refinement make a placebo.
-    like = Refinement(low=low, high=high, optimum=low, factor=1.0, loss=0.0, mass=mass)
-    sham = placebo(first, like, seed=data.config.seed)
-    return Round(
-        number=number,
-        slabs=slabs,
-        sham=_met([*current, sham.slab]),
-        loss=_losses(second.averaged(), slabs),
-    )
+    return halves(population, seed=data.config.seed)
 
 
 def _found(data: RegimeData, population: Measured, current: Slabs) -> list[Slab]:
@@ -158,15 +180,6 @@ def _met(slabs: Sequence[Slab]) -> Slabs:
             quantity=slab.quantity, low=max(old.low, slab.low), high=min(old.high, slab.high)
         )
     return tuple(both.values())
-
-
-def _losses(recipes: Measured, slabs: Slabs) -> tuple[float | None, float | None]:
-    inside_N = is_inside(recipes, slabs)
-    inside, outside = (recipes.drop[chosen_N] for chosen_N in (inside_N, ~inside_N))
-    return (
-        float(inside.mean()) if inside.size else None,
-        float(outside.mean()) if outside.size else None,
-    )
 
 
 def _wishes(session: Session, level: float, found: Round) -> list[Wish]:

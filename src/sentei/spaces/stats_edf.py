@@ -120,24 +120,6 @@ def dkw_epsilon(num: int, alpha: float = 0.05) -> float:
     return math.sqrt(math.log(2 / alpha) / (2 * num))
 
 
-def dkw_band(values: ArrayLike, grid: ArrayLike, *, level: float = 0.95) -> Band:
-    """Return the band that holds the whole distribution function with probability >= ``level``.
-
-    It holds for independent values of equal weight.
-    """
-    function = edf(values)
-    curve = function.at(grid)
-    epsilon = dkw_epsilon(function.num, 1 - level)
-    return Band(
-        grid=np.asarray(grid, np.float64),
-        curve=curve,
-        low=np.maximum(curve - epsilon, 0),
-        high=np.minimum(curve + epsilon, 1),
-        level=level,
-        method="DKW, whole curve",
-    )
-
-
 def bootstrap_band(
     values: ArrayLike,
     grid: ArrayLike,

@@ -150,12 +150,16 @@ def sample_strata(
     Raises:
         SpaceError: A stratum is empty.
     """
-    parts = [
-        sampler.sample(
-            terrain, [*slabs, own], num=num_each, seed=derive_seed(seed, "stratum", str(number))
-        )
-        for number, own in enumerate(stratification.slabs())
-    ]
+    parts = []
+    for number, own in enumerate(stratification.slabs()):
+        stream = derive_seed(seed, "stratum", str(number))
+        try:
+            parts.append(sampler.sample(terrain, [*slabs, own], num=num_each, seed=stream))
+        except SpaceError as error:
+            raise SpaceError(
+                f"stratum {number + 1} of {len(stratification.slabs())}, {own}: {error}; or give "
+                f"fewer strata, or a slab of {own.quantity} that leaves this end out"
+            ) from error
     shares_K = _shares(sampler, terrain, slabs, stratification, seed)
     return Strata(
         widths=np.concatenate(parts),

@@ -29,7 +29,7 @@ from sentei.spaces.regime_data import (
     RegimeData,
     fresh_names,
 )
-from sentei.spaces.rounds import next_round
+from sentei.spaces.rounds import held_out_losses
 
 Unjudged: TypeAlias = dict[str, str]
 """Conjecture and scope without a verdict -> why."""
@@ -103,9 +103,10 @@ def _refinement(data: RegimeData, number: int) -> Verdict:
             "no valley in the ratio to refine around"
         )
     verdict = refinement_improves(base, refined, placebo, data.setting)
-    if number > 1:
+    slabs = data.slabs_of(names[1])
+    if number > 1 or not slabs:
         return verdict
-    inside, outside = next_round(data, 1).loss
+    inside, outside = held_out_losses(data, slabs)
     losses = " and ".join(
         f"{loss:.2f} points {where} the slabs"
         for loss, where in ((inside, "inside"), (outside, "outside"))
