@@ -135,6 +135,64 @@ def test_one_shot_is_what_the_literal_way_gives(
     assert row["curve"] == []
 
 
+BY_VAL = dataclasses.replace(PROTOCOL, one_shot_norms="val")
+
+
+def test_norms_of_val_are_those_of_each_batch_that_is_judged(
+    digits: DataSplits, trained: nn.Module
+) -> None:
+    by_val = Evaluator(protocol=BY_VAL, model=trained, data=digits)
+    row = by_val.run({"widths": WIDTHS}, silent)
+
+    small = by_val.subnetwork(SubnetJob(widths=WIDTHS), by_val.widths_G(WIDTHS))
+    assert isinstance(digits.val, TensorImages)
+    seed = derive_seed(0, "validation")
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(seed))
+    parts = []
+    for chunk in order.split(30):  # 150 images in batches of 32 at most: five of 30
+        batch = digits.val.batch(chunk.tolist())
+        recalibrate_batch_norm(small, [batch])
+        parts.append(evaluate(small, [batch]))
+    # Running variances are unbiased, those of a batch are not.
+    assert row["val_loss"] == pytest.approx(float(np.mean([p.loss for p in parts])), rel=0.02)
+    assert row["val_accuracy"] == pytest.approx(np.mean([p.accuracy for p in parts]), abs=0.02)
+
+
+def test_norms_of_val_do_not_reach_training_test_or_the_network_that_is_kept(
+    digits: DataSplits, trained: nn.Module
+) -> None:
+    jobs: list[dict[str, Any]] = [
+        {"widths": WIDTHS, "epochs": 1},
+        {"widths": WIDTHS, "test": True},
+    ]
+    usual = Evaluator(protocol=PROTOCOL, model=trained, data=digits)
+    by_val = Evaluator(protocol=BY_VAL, model=trained, data=digits)
+
+    for job in jobs:
+        expected, found = stable(usual.run(job, silent)), stable(by_val.run(job, silent))
+        assert found["one_shot"] != expected["one_shot"]
+        assert found["test_loss"] == expected["test_loss"]
+        assert found["curve"] == expected["curve"]
+    kept = [e.network({"widths": WIDTHS}).state_dict() for e in (usual, by_val)]
+    for name, tensor in kept[0].items():
+        assert torch.equal(tensor, kept[1][name])
+
+
+def test_norms_of_val_see_classes_mixed(digits: DataSplits, trained: nn.Module) -> None:
+    """Validation images in the order of their classes, as folders have them, change little."""
+    assert isinstance(digits.val, TensorImages)
+    ordered = digits.val.subset(digits.val.labels.argsort())
+    losses = [
+        Evaluator(protocol=BY_VAL, model=trained, data=dataclasses.replace(digits, val=val)).run(
+            {"widths": WIDTHS}, silent
+        )["val_loss"]
+        for val in (digits.val, ordered, Counted(ordered))
+    ]
+
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert losses[2] == losses[1]
+
+
 def test_the_subnetwork_computes_what_the_masked_network_computes(
     evaluator: Evaluator, digits: DataSplits, trained: nn.Module
 ) -> None:

@@ -75,6 +75,33 @@ def test_modes_and_statistics_are_as_before() -> None:
         assert torch.equal(tensor, before[name])
 
 
+def test_norms_by_batch_are_those_of_each_batch_and_leave_the_buffers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    norm = nn.BatchNorm1d(3).double()
+    model = nn.Sequential(norm, nn.Dropout(0.5)).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    images = [5 + 2 * torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (6, 4)]
+    labels = [torch.arange(len(x)) % 3 for x in images]
+
+    found = evaluate(model, list(zip(images, labels, strict=True)), norm_by_batch=True)
+
+    logits = [(x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt() for x in images]
+    expected = metrics.log_loss(torch.cat(labels), torch.cat(logits).softmax(1))
+    assert found.loss == pytest.approx(expected, rel=1e-10)
+    assert all(module.training for module in model.modules())
+    assert norm.track_running_stats
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_norms_by_batch_need_more_than_one_value_a_channel() -> None:
+    norm = nn.BatchNorm1d(3)
+    with pytest.raises(TrainingError, match="got a single value a channel"):
+        evaluate(norm, [(torch.zeros(1, 3), torch.tensor([0]))], norm_by_batch=True)
+    assert norm.track_running_stats
+    assert norm.training
+
+
 def test_progress_counts_the_batches() -> None:
     seen: list[Progress] = []
     evaluate(nn.Identity(), _batches(*_random(3)), on_progress=seen.append)

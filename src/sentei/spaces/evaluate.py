@@ -13,12 +13,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from sentei.allocate import Budget, plan_widths
 from sentei.cost import CostModel
 from sentei.criteria import CRITERIA, Scores, score
 from sentei.criteria.random import Random
-from sentei.data import DataSplits, Split, calibration_batches
+from sentei.data import DataSplits, calibration_batches
+from sentei.data.base import num_samples
+from sentei.data.tensor_images import TensorImages
 from sentei.engine.job import Report, Run
 from sentei.errors import ConfigError
 from sentei.graph import Graph, trace
@@ -115,11 +118,11 @@ class Evaluator:
         if job.zero_cost is not None:
             found = self._score(model, job.zero_cost, watch)
             return {**_UNJUDGED, **counts, "score": found, "seconds": _rounded(watch)}
-        before = self._one_shot(model, job, watch)
+        before = self._one_shot(model, job, watch, goes_on=job.epochs > 0 or job.tests)
         with watch("train"):
             curve = self._train(model, job, telling(report))
         with watch("test"):
-            test = self._judge(model, "test") if job.tests else None
+            test = self._test(model) if job.tests else None
         last = curve[-1] if curve else None
         return {
             "val_accuracy": before.accuracy if last is None else last.val_accuracy,
@@ -138,7 +141,7 @@ class Evaluator:
         """Return the network that :meth:`run` judges, trained; the same weights on the CPU."""
         job = SubnetJob.parse(spec, self.protocol)
         model = self.subnetwork(job, self.widths_G(job.widths))
-        self._one_shot(model, job, Stopwatch(_PHASES))
+        self._one_shot(model, job, Stopwatch(_PHASES), goes_on=True)
         self._train(model, job, on_progress)
         return model
 
@@ -215,32 +218,57 @@ class Evaluator:
 
     # Forward passes -----------------------------------------------------------------------------
 
-    def _one_shot(self, model: nn.Module, job: SubnetJob, watch: Stopwatch) -> Evaluation:
-        """Measure batch norms anew and validate; changes the model's statistics."""
+    def _one_shot(
+        self, model: nn.Module, job: SubnetJob, watch: Stopwatch, *, goes_on: bool
+    ) -> Evaluation:
+        """Measure batch norms anew and validate; changes the model's statistics if it goes on."""
         half = self.protocol.one_shot_dtype == "bfloat16"
         kind = torch.device(self.protocol.device).type
+        by_batch = self.protocol.one_shot_norms == "val"
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
-            with watch("recalibrate"):
-                batches = self._recalibration(self.protocol.root(job))
-                recalibrate_batch_norm(
-                    model, batches, max_batches=len(batches), device=self.protocol.device
-                )
+            if goes_on or not by_batch:
+                with watch("recalibrate"):
+                    self._recalibrate(model, job)
             with watch("validate"):
-                return self._judge(model, "val")
+                batches = self._val_by_batch if by_batch else self._val
+                return self._evaluate(model, batches, norm_by_batch=by_batch)
 
-    def _judge(self, model: nn.Module, part: Split) -> Evaluation:
-        batches = self._val if part == "val" else self._loader(part)
-        return evaluate(model, batches, device=self.protocol.device)
+    def _test(self, model: nn.Module) -> Evaluation:
+        return self._evaluate(model, self.data.loader("test", batch_size=EVALUATION_BATCH))
 
-    def _loader(self, part: Split) -> Batches:
-        return self.data.loader(part, batch_size=EVALUATION_BATCH)
+    def _recalibrate(self, model: nn.Module, job: SubnetJob) -> None:
+        batches = self._recalibration(self.protocol.root(job))
+        recalibrate_batch_norm(
+            model, batches, max_batches=len(batches), device=self.protocol.device
+        )
+
+    def _evaluate(
+        self, model: nn.Module, batches: Batches, *, norm_by_batch: bool = False
+    ) -> Evaluation:
+        return evaluate(model, batches, device=self.protocol.device, norm_by_batch=norm_by_batch)
 
     @cached_property
     def _val(self) -> Batches:
-        """Validation images: in memory where they are few enough, else from the data."""
-        loader = self._loader("val")
+        return self._kept(self.data.loader("val", batch_size=EVALUATION_BATCH))
+
+    @cached_property
+    def _val_by_batch(self) -> Batches:
+        """Validation images in random order, in batches of about one size."""
+        val = self.data.val
+        count = num_samples(val)
+        seed = derive_seed(self.protocol.seed, "validation")
+        order_N = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        mixed = (
+            val.subset(order_N) if isinstance(val, TensorImages) else Subset(val, order_N.tolist())
+        )
+        num_batches = math.ceil(count / self.protocol.recalibration_batch)
+        data = dataclasses.replace(self.data, val=mixed)
+        return self._kept(data.loader("val", batch_size=math.ceil(count / num_batches)))
+
+    def _kept(self, loader: Batches) -> Batches:
+        """Return images of validation: in memory where they are few enough, else as they are."""
         bytes_each = 4 * int(np.prod(self.data.input_shape))
-        if len(loader) * EVALUATION_BATCH * bytes_each > CACHE_BYTES:
+        if num_samples(self.data.val) * bytes_each > CACHE_BYTES:
             return loader
         return self._prepared(loader)
 

@@ -15,12 +15,14 @@ from sentei.train import TrainConfig
 
 Weights = Literal["kept", "new"]
 Order = Literal["criterion", "random"]
+Norms = Literal["train", "val"]
 
 _CHOICES = {
     "weights": ("kept", "new"),
     "ranking": ("criterion", "random"),
     "amp": ("auto", "bfloat16", "off"),
     "one_shot_dtype": ("float32", "bfloat16"),
+    "one_shot_norms": ("train", "val"),
 }
 _AT_LEAST_1 = (
     "calibration_images",
@@ -46,6 +48,11 @@ class Protocol:
         recalibration_batch: Images of a batch of these, >= 1: a statistic is the mean over batches.
         one_shot_dtype: What the forward passes before training compute in; bfloat16 is faster on
             some processors, and less exact.
+        one_shot_norms: Images whose statistics batch norms use before training. ``"train"``: those
+            of ``recalibration_images``, in forward passes of their own. ``"val"``: every batch of
+            ``recalibration_batch`` validation images (in an order drawn once) those of itself, in
+            the very pass that judges it; what is trained, tested or kept is measured on train
+            after.
         train_images: Training images that are used, >= 1; None is all.
         val_images: Validation images that are used, >= 1; None is all.
         test_images: Test images that are used, >= 1; None is all.
@@ -76,6 +83,7 @@ class Protocol:
     recalibration_images: int = 1280
     recalibration_batch: int = 128
     one_shot_dtype: Literal["float32", "bfloat16"] = "float32"
+    one_shot_norms: Norms = "train"
     train_images: int | None = None
     val_images: int | None = None
     test_images: int | None = None

@@ -207,6 +207,7 @@ def choices(config: StudyConfig) -> tuple[schema.Choice, ...]:
             _UNKNOWN,
         ),
         "cells of STD by m": (_cells(config), "any regimes, bins and number", _UNKNOWN),
+        "norms of one shots": (_norms(config), "one_shot_norms = train, val", _UNKNOWN),
         "epochs": (f"{config.protocol.epochs}", "any number", _UNKNOWN),
         "weights": (config.protocol.weights, "kept, new", _UNKNOWN),
         "winners": (
@@ -231,6 +232,13 @@ def _latency(model: LatencyModel | None) -> dict[str, str]:
         f"{model.error:.1%} in the median, {model.largest_error:.1%} at most"
     )
     return {"latency": f"{measured}; {fitted}"}
+
+
+def _norms(config: StudyConfig) -> str:
+    protocol = config.protocol
+    if protocol.one_shot_norms == "val":
+        return f"of each batch of {protocol.recalibration_batch} validation images, by itself"
+    return f"measured on {protocol.recalibration_images} training images"
 
 
 def _cells(config: StudyConfig) -> str:

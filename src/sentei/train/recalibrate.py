@@ -46,11 +46,7 @@ def recalibrate_batch_norm(
     if max_batches < 1:
         raise ValueError(f"max_batches={max_batches} is not allowed; give at least 1")
     device = resolve_device(device)
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
-    ]
+    norms = _running_norms(model)
     if not norms:
         return 0
     images = (images.to(device) for images, _ in islice(batches, max_batches))
@@ -63,6 +59,31 @@ def recalibrate_batch_norm(
         for norm in norms:
             norm.train()
         return _forward_all(model, chain([first], images))
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Let batch norms normalise by the batch they see, in a ``with`` block; buffers stay.
+
+    The rest of the model keeps its modes. Modes of the norms are the caller's to restore.
+    """
+    tracking = [(norm, norm.track_running_stats) for norm in _running_norms(model)]
+    try:
+        for norm, _ in tracking:
+            norm.train()
+            norm.track_running_stats = False  # in training mode: no buffer is read or written
+        yield
+    finally:
+        for norm, tracks in tracking:
+            norm.track_running_stats = tracks
+
+
+def _running_norms(model: nn.Module) -> list[_BatchNorm]:
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    ]
 
 
 @torch.no_grad()
