@@ -2,6 +2,7 @@
 
     python benchmarks/spaces.py samplers [--networks resnet20 resnet56] [--macs 0.7 0.5 0.3] [--num N]
     python benchmarks/spaces.py evaluations [--data cifar10:DIR --weights FILE] [--subnets N]
+    python benchmarks/spaces.py norms --data cifar10:DIR --weights FILE
 
 One thread. ``evaluations`` ends with exit code 1 when it misses its bar.
 """
@@ -16,9 +17,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script, this folder's parent is not on the path
 
-from benchmarks.spacelib import evaluations, samplers  # noqa: E402
+from benchmarks.spacelib import evaluations, norms, samplers  # noqa: E402
 
-BENCHMARKS = {"samplers": samplers, "evaluations": evaluations}
+BENCHMARKS = {"samplers": samplers, "evaluations": evaluations, "norms": norms}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

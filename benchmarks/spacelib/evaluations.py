@@ -10,7 +10,9 @@ Python starts it, sentei's in one prepared as its workers are. CPU seconds on on
 Two questions are asked. Batch norms may be measured on training images: two sets of images, as many
 forward passes for every way. Or each validation batch is judged by its own statistics: the literal way
 measures on it, then judges it; sentei does both in one pass (``one_shot_norms = "val"``). Every way
-of sentei is compared with the literal one that computes the same, from memory, which is the faster.
+of sentei must find what the literal one that computes the same finds. The bar is of the second, against
+the literal way with norms of training images, from memory, which is the faster: both say how well the
+subnetwork does on the same validation images, from norms of its own; ``norms`` compares their ranks.
 """
 
 import argparse
@@ -51,7 +53,6 @@ from sentei.spaces.protocol import Norms, Protocol
 
 BAR = 3.0  # times faster than the literal way
 FORWARD_BAR = 0.9  # share of a worker's time inside forward passes
-TOLERANCE = 1e-4  # relative difference of losses that counts as the same computation
 BATCH = 128
 
 Images: TypeAlias = Iterable[Sequence[Tensor]]
@@ -71,6 +72,9 @@ SAME = {
     SENTEI_VAL: LITERAL_VAL,
 }
 """Way -> the literal way that computes the same."""
+TOLERANCE = {SENTEI: 1e-4, SENTEI_VAL: 1e-3}
+"""Way of sentei -> relative difference of losses that counts as the same computation: the variance of a
+batch is biased where it normalises that batch, and unbiased where it is measured for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,12 +367,14 @@ def _ratio(slow: Sequence[Measured], fast: Sequence[Measured]) -> float:
 
 
 def misses(row: Mapping[str, Any]) -> list[str]:
-    """Return what a row of sentei misses against the literal way of the same, in words."""
+    """Return what a row of sentei misses, in words."""
     said = []
-    if row["largest_difference"] > TOLERANCE:
+    if row["largest_difference"] > TOLERANCE[row["way"]]:
         said.append(f"{row['way']} differs by {row['largest_difference']:.1e} from the literal")
-    if row["times_faster"] < BAR:
-        said.append(f"{row['way']} is {row['times_faster']:.2f} times faster, not {BAR:g}")
+    if row["way"] == SENTEI_VAL and row["times_faster_than_literal"] < BAR:
+        said.append(
+            f"{row['way']} is {row['times_faster_than_literal']:.2f} times faster, not {BAR:g}"
+        )
     if row["forward_share"] < FORWARD_BAR:
         said.append(f"{row['way']} spends {row['forward_share']:.0%} of its time in forwards")
     return said
@@ -444,7 +450,7 @@ def run(options: argparse.Namespace) -> int:
             ],
         )
     )
-    ours = {row["way"]: misses(row) for row in found if row["way"] in (SENTEI, SENTEI_VAL)}
-    for line in chain(*ours.values()):
+    said = list(chain(*(misses(row) for row in found if row["way"] in TOLERANCE)))
+    for line in said:
         print(f"missed: {line}")
-    return 0 if any(not said for said in ours.values()) else 1
+    return 1 if said else 0

@@ -50,15 +50,19 @@ def test_only_outermost_forwards_are_timed() -> None:
     ("changes", "expected"),
     [
         ({}, []),
-        ({"times_faster": 1.5}, ["sentei is 1.50 times faster, not 3"]),
-        ({"forward_share": 0.5}, ["sentei spends 50% of its time in forwards"]),
-        ({"largest_difference": 1e-3}, ["sentei differs by 1.0e-03 from the literal"]),
+        ({"way": SENTEI, "times_faster_than_literal": 1.5}, []),
+        ({"times_faster_than_literal": 1.5}, ["sentei, norms of val is 1.50 times faster, not 3"]),
+        ({"forward_share": 0.5}, ["sentei, norms of val spends 50% of its time in forwards"]),
+        (
+            {"way": SENTEI, "largest_difference": 5e-4},
+            ["sentei differs by 5.0e-04 from the literal"],
+        ),
     ],
 )
 def test_what_misses_a_bar_is_said(changes: dict[str, object], expected: list[str]) -> None:
     row = {
-        "way": "sentei",
-        "times_faster": 4.0,
+        "way": SENTEI_VAL,
+        "times_faster_than_literal": 4.0,
         "forward_share": 0.95,
         "largest_difference": 1e-7,
     }

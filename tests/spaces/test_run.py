@@ -245,6 +245,7 @@ def test_the_search_ends_with_full_trainings_of_finalists_and_rivals(
     assert "C5" in {verdict.conjecture for verdict in analysis.verdicts}
 
 
+@pytest.mark.slow
 def test_a_zero_cost_score_screens_the_search_and_touches_no_conjecture(
     tmp_path: Path, finished: tuple[Path, Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +429,7 @@ def refine_to(monkeypatch: pytest.MonkeyPatch, *quantiles: float) -> None:
     monkeypatch.setattr(rounds, "placebo_slabs", lambda data, *_: slabs(data)[1])
 
 
+@pytest.mark.slow
 def test_a_report_in_between_leaves_a_study_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -634,6 +636,7 @@ def test_spaces_of_std_are_drawn_and_compared(tmp_path: Path) -> None:
     assert list(spread.numbers) == ["ks_p 0.05-0.15 0.15-1"]
 
 
+@pytest.mark.slow
 def test_cells_of_std_by_m_are_drawn_and_crossed(tmp_path: Path) -> None:
     config = quick(
         supernet={},
@@ -689,6 +692,7 @@ def test_trainings_of_full_length_are_spread_over_the_strata() -> None:
     assert over_strata(members, order, 0) == []
 
 
+@pytest.mark.slow
 def test_full_trainings_judge_short_ones_and_forecasts(tmp_path: Path) -> None:
     config = quick(
         supernet={},
