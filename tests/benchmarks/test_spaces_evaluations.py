@@ -17,10 +17,9 @@ from benchmarks.spacelib.evaluations import (
     timed_forwards,
 )
 
-pytest.importorskip("torch_pruning")
-
 
 def test_all_ways_find_the_same_losses_and_spend_time_in_forwards() -> None:
+    pytest.importorskip("torch_pruning")
     setting = Setting(network="digits_cnn", val=200, recalibration=256)
     recipes = draw_widths(setting.evaluator().graph, 2)
 
