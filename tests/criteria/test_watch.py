@@ -267,3 +267,33 @@ def test_channels_with_unequal_positions_count_what_they_own() -> None:
     large = nn.functional.conv2d(x, weights["conv2.weight"], weights["conv2.bias"])
     expected = torch.cat([small.square().mean((2, 3)), large.square().mean((2, 3))], dim=1).sum(0)
     torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=0)
+
+
+class Asserting(nn.Module):
+    """Has calls that return no tensor, as networks of timm have in front of their norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        torch._assert(x.ndim == 4, "four dimensions")
+        torch._assert((x == x).all(), "numbers")
+        return self.last(x.relu()).mean((2, 3))
+
+
+def test_calls_that_return_no_tensor_are_passed_over() -> None:
+    model = Asserting().eval()
+    images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    graph = trace(model, images)
+    errors: list[Tensor] = []
+
+    def keep(_: Reading, error: Tensor) -> None:
+        errors.append(error)
+
+    with watch(graph, model, points(graph), read_error=keep):
+        model(images).square().sum().backward()
+
+    assert [list(error.shape) for error in errors] == [[2, 2, 4, 4]]

@@ -239,10 +239,27 @@ def test_the_search_ends_with_full_trainings_of_finalists_and_rivals(
     directory, analysis = finished
     full = [row for row in rows_in(directory) if row["epochs"] == 2]
 
-    assert {"uniform L1", "global L1", "cost-aware L1"} < {row["space"] for row in full}
+    rivals = {"EagleEye", "uniform L1", "global L1", "cost-aware L1"}
+    assert rivals < {row["space"] for row in full}
     assert {row["replicate"] for row in full} == {0, 1, 2}
     assert {c.method for c in analysis.contenders} == {row["space"] for row in full}
     assert "C5" in {verdict.conjecture for verdict in analysis.verdicts}
+
+
+def test_eagle_eye_is_the_natural_recipe_that_is_most_accurate_before_training(
+    finished: tuple[Path, Analysis],
+) -> None:
+    rows = rows_in(finished[0])
+    natural = [row for row in of_space(rows, "natural") if row["epochs"] == 0]
+    most = max(row["val_accuracy"] for row in natural)
+    equals = [row for row in natural if row["val_accuracy"] == most]
+    best = min(equals, key=lambda row: row["val_loss"])
+
+    chosen = of_space(rows, "EagleEye")
+
+    assert {row["subnet"] for row in chosen} == {best["subnet"]}
+    assert {row["sampler"] for row in chosen} == {"bisection"}
+    assert len(chosen) == 3
 
 
 @pytest.mark.slow
@@ -308,7 +325,7 @@ def test_the_found_architecture_and_its_rivals_are_timed_once(
     times = json.loads((directory / "latency-found-0.5.json").read_text())
 
     assert [f.name.removeprefix("found by ") for f in analysis.found] == [*times["times_ms"]]
-    assert {"uniform L1", "global L1", "cost-aware L1"} < times["times_ms"].keys()
+    assert {"EagleEye", "uniform L1", "global L1", "cost-aware L1"} < times["times_ms"].keys()
     accuracies = {c.method: c.accuracy for c in analysis.contenders}
     for found in analysis.found:
         method = found.name.removeprefix("found by ")

@@ -181,7 +181,7 @@ class _Watcher:
                 reading = self._reading(point, func, args, kwargs)
                 args, kwargs = _hooked(self.read_gradient, reading, args, kwargs)
         output = func(*args, **kwargs)
-        if self.read_error is not None and output.requires_grad:
+        if self.read_error is not None and here and output.requires_grad:
             for point in here:
                 reading = self._reading(point, func, args, kwargs)
                 output.register_hook(partial(_hand_over, self.read_error, reading))

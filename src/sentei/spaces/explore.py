@@ -13,13 +13,14 @@ from sentei.criteria import score
 from sentei.errors import BudgetError
 from sentei.index.atoms import IntArray
 from sentei.spaces.populate import derived, frozen_slabs, origin_of
-from sentei.spaces.regime_data import RegimeData
+from sentei.spaces.regime_data import NATURAL, RegimeData
 from sentei.spaces.scene import Scene
 from sentei.spaces.space import Slab
 from sentei.spaces.study import Session
 from sentei.spaces.subnets import Member, Row, Wish, choose
 
 SEARCHED = ("search refined", "search base")
+EAGLE_EYE = "EagleEye"
 RIVALS: Mapping[str, str] = {
     "uniform L1": "local",
     "global L1": "global",
@@ -38,7 +39,7 @@ def _drawn(
 
 
 def search(
-    session: Session, level: float, refined: tuple[Slab, ...], *, screens: bool
+    session: Session, data: RegimeData, refined: tuple[Slab, ...], *, screens: bool
 ) -> list[Row]:
     """Search refined and base space at equal cost, train the finalists and their rivals in full.
 
@@ -49,7 +50,7 @@ def search(
 
     Args:
         session: The study.
-        level: Regime.
+        data: The regime, with what was found without training.
         refined: Slabs of its refined space; none where nothing was refined. One that was searched
             before stays as it was.
         screens: What is known without training chooses what is trained; if not, the first drawn
@@ -58,6 +59,7 @@ def search(
     Returns:
         All rows.
     """
+    level = data.level
     refined = frozen_slabs(session.scene, session.directory, level, SEARCHED[0]) or refined
     spaces: dict[str, tuple[Slab, ...]] = {SEARCHED[1]: ()}
     if refined:
@@ -69,7 +71,7 @@ def search(
         seen, best = _halving(session, members, screens=screens)
         rows += seen
         finalists += best
-    contest = [*finalists, *rivals(session, level)]
+    contest = [*finalists, *eagle_eye(session.scene, data), *rivals(session, level)]
     settings = session.config.search
     wishes = [
         Wish(member=member, epochs=settings.epochs, replicate=seed)
@@ -106,6 +108,21 @@ def _best(
     by_subnet = {member.facts["subnet"]: member for member in members}
     order = np.argsort(values, kind="stable")[:num]
     return [by_subnet[rows[i]["subnet"]] for i in order]
+
+
+def eagle_eye(scene: Scene, data: RegimeData) -> list[Member]:
+    """Return the natural recipe that is most accurate before any training; none where none was drawn.
+
+    Source: Li et al., EagleEye, ECCV 2020, arXiv:2007.02491. Differences: its recipes come from the
+    natural sampler of the study, and validation images choose, not a part of the training images.
+    """
+    rows = choose(data.rows, space=NATURAL, epochs=0, zero_cost=None, supernet=False)
+    if not rows:
+        return []
+    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    widths_G = np.array([best["widths"][name] for name in scene.dense])
+    common = {"regime": data.level, "sampler": best["sampler"], "space": EAGLE_EYE}
+    return scene.describe(widths_G[None], common)
 
 
 def rivals(session: Session, level: float) -> list[Member]:
@@ -148,7 +165,7 @@ def contest(data: RegimeData) -> dict[str, list[Row]]:
     """
     epochs = data.config.search.epochs
     found: dict[str, list[Row]] = {}
-    for name in (*SEARCHED, *RIVALS):
+    for name in (*SEARCHED, EAGLE_EYE, *RIVALS):
         rows = choose(data.rows, space=name, epochs=epochs)
         by_subnet: dict[str, list[Row]] = {}
         for row in rows:

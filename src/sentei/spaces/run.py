@@ -105,7 +105,7 @@ def _explore(session: Session, rows: Sequence[Row], *, searches: bool) -> list[R
         fresh, slabs = refine_rounds(session, data)
         found += fresh
         if searches:
-            found += search(session, data.level, slabs, screens=may_screen(data))
+            found += search(session, data, slabs, screens=may_screen(data))
     return found
 
 
