@@ -142,6 +142,7 @@ def test_the_supernet_judges_every_trained_recipe(finished: tuple[Path, Analysis
     assert any(row["one_shot"] != alone[row["subnet"]] for row in shared)
 
 
+@pytest.mark.slow
 def test_trainings_of_the_driver_tell_their_steps_and_go_on_after_their_last_epoch(
     tmp_path: Path,
 ) -> None:
@@ -487,6 +488,7 @@ def _grows_but_does_not_shrink(directory: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(there["widths"]) == 6
 
 
+@pytest.mark.slow
 def test_jobs_start_as_the_protocol_says(tmp_path: Path) -> None:
     config = quick(
         protocol={"epochs": 1, "recalibration_images": 64, "weights": "new"},
@@ -570,6 +572,7 @@ def identity(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in names)
 
 
+@pytest.mark.slow
 def test_controls_may_come_later_and_run_nothing_again(tmp_path: Path) -> None:
     run_study(quick(search={"regimes": []}, supernet={}), tmp_path, executor=SERIAL)
     before = {identity(row): row for row in rows_in(tmp_path)}
@@ -587,6 +590,7 @@ def test_controls_may_come_later_and_run_nothing_again(tmp_path: Path) -> None:
     assert read_config(tmp_path).population.controls == 2
 
 
+@pytest.mark.slow
 def test_regimes_may_be_shares_of_the_parameters(tmp_path: Path) -> None:
     config = quick(
         regime_by="params",

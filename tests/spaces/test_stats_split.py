@@ -43,6 +43,7 @@ def test_the_statistic_of_each_split_is_mann_whitneys() -> None:
     assert found.auc == pytest.approx(np.mean(slow), abs=4 * np.std(slow) / np.sqrt(150))
 
 
+@pytest.mark.slow
 def test_chance_is_seldom_called_concentration() -> None:
     found = [
         split_concentration(
