@@ -10,6 +10,7 @@ from torch.autograd.functional import hessian, jacobian
 
 from sentei.criteria import score
 from sentei.criteria.base import FloatArray
+from sentei.errors import PruningError
 from sentei.graph import trace
 from tests.support import curved, nets
 from tests.support.curved import IMAGES, LABELS
@@ -84,3 +85,16 @@ def test_networks_of_all_kinds_have_second_derivatives(name: str) -> None:
     )
 
     assert all((own >= 0).all() and (own > 0).any() for own in found.by_group.values())
+
+
+def test_an_operator_without_second_derivative_is_named_with_criteria_that_need_none() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Hardsigmoid(), nn.Conv2d(3, 2, 1), nn.Flatten())
+    images = torch.randn(2, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    batches = [(images, torch.tensor([0, 1]))]
+    graph = trace(net, images)
+
+    with pytest.raises(
+        PruningError, match=r"torch has none of 'hardsigmoid'; score with .*'fisher'"
+    ):
+        score(graph, "sosp-h", batches=batches)
+    assert np.isfinite(score(graph, "fisher", batches=batches).by_group["0"]).all()

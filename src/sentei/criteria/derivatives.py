@@ -1,15 +1,36 @@
 """Derivatives of the loss by the weights, added up over images: what criteria may ask for."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sentei.criteria.base import Evidence, Needs
+from sentei.errors import PruningError
 
 SummedLoss = Callable[[Sequence[Tensor]], Tensor]
 """A batch -> the loss added over its images, a scalar."""
+
+
+@contextmanager
+def _explain_missing_derivative() -> Iterator[None]:
+    """Turn torch's refusal to differentiate an operator twice into a `PruningError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        missing = re.fullmatch(
+            r"derivative for aten::(\w+?)(_backward)? is not implemented", str(error)
+        )
+        if missing is None:
+            raise
+        raise PruningError(
+            f"the criterion needs second derivatives and torch has none of {missing[1]!r}; score "
+            "with one of first derivatives ('fisher', 'taylor', 'group-fisher'), or replace it in the "
+            "network"
+        ) from error
 
 
 class Derivatives:
@@ -39,7 +60,11 @@ class Derivatives:
             self._sums["fisher"] = self._zeros()
 
     def add(self, batch: Sequence[Tensor], summed_loss: SummedLoss) -> None:
-        """Run forward and backward, and add what comes out; ``.grad`` is untouched."""
+        """Run forward and backward, and add what comes out; ``.grad`` is untouched.
+
+        Raises:
+            PruningError: Torch cannot differentiate an operator of the network twice.
+        """
         # A part of a batch is a batch: the loss is a sum, and in evaluation mode images do not mix.
         sizes = 1 if "fisher" in self._sums else len(batch[0])
         for part in zip(*(t.split(max(sizes, 1)) for t in batch), strict=True):
@@ -75,7 +100,9 @@ class Derivatives:
             self._add("gradients", {name: g.detach() for name, g in gradients.items()})
             product = torch.stack(along).sum()
             if product.requires_grad:  # it does not where the loss is linear in all parameters
-                self._add("curvature", self._differentiate(product))
+                with _explain_missing_derivative():
+                    product_gradients = self._differentiate(product)
+                self._add("curvature", product_gradients)
 
     def _differentiate(self, value: Tensor, *, create_graph: bool = False) -> dict[str, Tensor]:
         """Return the gradients by the parameters that the value depends on."""
