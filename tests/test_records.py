@@ -130,7 +130,6 @@ def test_equal_records_give_equal_bytes_whatever_the_order_of_keys() -> None:
         st.none() | st.booleans() | st.integers() | st.text()
         | st.floats(allow_nan=False, allow_infinity=False),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        max_leaves=20,
     )
 )  # fmt: skip
 def test_any_json_configuration_survives(value: object) -> None:
