@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
@@ -67,8 +68,8 @@ def run(options: argparse.Namespace) -> int:
     with ProcessPoolExecutor(
         options.workers, get_context("spawn"), initializer=_begin, initargs=(source,)
     ) as pool:
-        again = list(pool.map(_by_train, [row["widths"] for row in checked]))
-        by_val = list(pool.map(_by_val, [row["widths"] for row in rows]))
+        again = list(pool.map(partial(_loss, "train"), [row["widths"] for row in checked]))
+        by_val = list(pool.map(partial(_loss, "val"), [row["widths"] for row in rows]))
     known = [row["one_shot"]["val_loss"] for row in checked]
     off = max(abs(loss / old - 1) for loss, old in zip(again, known, strict=True))
     print(f"{len(checked)} losses of the rows, computed again, are off by {off:.1e} at most\n")
@@ -91,14 +92,6 @@ def _begin(source: Source) -> None:
     for norms in NORMS:
         protocol = replace(study.protocol, one_shot_norms=norms)
         _evaluators[norms] = Evaluator(protocol=protocol, model=model, data=data)
-
-
-def _by_train(widths: Mapping[str, int]) -> float:
-    return _loss("train", widths)
-
-
-def _by_val(widths: Mapping[str, int]) -> float:
-    return _loss("val", widths)
 
 
 def _loss(norms: Norms, widths: Mapping[str, int]) -> float:
