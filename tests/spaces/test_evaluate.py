@@ -193,6 +193,62 @@ def test_norms_of_val_see_classes_mixed(digits: DataSplits, trained: nn.Module) 
     assert losses[2] == losses[1]
 
 
+def test_what_the_job_before_left_changes_no_row(digits: DataSplits, trained: nn.Module) -> None:
+    other = copy.deepcopy(trained)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.1)
+
+    def fresh() -> Evaluator:
+        return Evaluator(protocol=BY_VAL, model=trained, data=digits, shared=other)
+
+    jobs: list[dict[str, Any]] = [
+        {"widths": {"conv1": 9, "conv2": 20, "conv3": 11}},
+        {"widths": {"conv1": 9, "conv2": 20, "conv3": 12}},
+        {"widths": {"conv1": 9, "conv2": 20, "conv3": 12}, "ranking": "random"},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 12}, "replicate": 1},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "supernet": True},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "weights": "new"},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 8}, "epochs": 1},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 9}},
+    ]
+    going_on = fresh()
+
+    for job in jobs:
+        assert stable(going_on.run(job, silent)) == stable(fresh().run(job, silent))
+    assert going_on.prefix._kept
+
+
+class Undecided(nn.Module):
+    """Calls one function more where its norm normalises by the batch."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, 1, 8, 8] to logits [N, 10]."""
+        norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm2d)]
+        return self.net(images.abs() if norms[0].training else images)
+
+
+def test_a_network_that_calls_other_functions_is_judged_from_its_start(
+    digits: DataSplits, trained: nn.Module
+) -> None:
+    by_val = Evaluator(protocol=BY_VAL, model=Undecided(trained), data=digits)
+    rows = [
+        by_val.run({"widths": {f"net.{name}": width for name, width in WIDTHS.items()}}, silent)
+        for _ in range(2)
+    ]
+
+    small = by_val.subnetwork(
+        SubnetJob(widths={}), by_val.widths_G({f"net.{n}": w for n, w in WIDTHS.items()})
+    )
+    expected = evaluate(small, by_val._val_by_batch, norm_by_batch=True)
+    assert [row["val_loss"] for row in rows] == [expected.loss] * 2
+    assert not by_val.prefix._kept
+
+
 def test_the_subnetwork_computes_what_the_masked_network_computes(
     evaluator: Evaluator, digits: DataSplits, trained: nn.Module
 ) -> None:

@@ -43,7 +43,7 @@ from sentei.spaces.populate import over_strata
 from sentei.spaces.regime_data import RegimeData
 from sentei.spaces.result_proxies import may_screen
 from sentei.spaces.space import Slab
-from sentei.spaces.subnets import Member, Wish, rows_of
+from sentei.spaces.subnets import Member, Wish, in_order_of_widths, rows_of
 from sentei.surgery.checkpoint import load_pretrained, save_pretrained
 from sentei.train import Progress, evaluate
 
@@ -208,6 +208,20 @@ def test_a_recipe_of_two_spaces_is_evaluated_once_and_counts_in_both() -> None:
 
     assert len({wish.job.key for wish in wishes}) == 1
     assert [(row["space"], round(row["drop"], 9)) for row in found] == [("one", 10), ("two", 10)]
+
+
+def test_what_only_validates_comes_last_by_its_first_widths() -> None:
+    def wish(first: int, second: int, **fields: Any) -> Wish:  # noqa: ANN401 - of a wish
+        return Wish(member=Member(facts={"widths": {"a": first, "b": second}}), **fields)
+
+    trained = [wish(9, 9, epochs=1), wish(1, 1, epochs=1), wish(5, 5, zero_cost="snip")]
+    ordered = [wish(2, 7), wish(3, 1), wish(3, 4), wish(1, 1, supernet=True)]
+
+    found = in_order_of_widths(
+        [ordered[2], trained[0], ordered[3], ordered[1], *trained[1:], ordered[0]]
+    )
+
+    assert found == [*trained, *ordered]
 
 
 def test_rows_count_the_costs_of_the_network_that_was_cut(finished: tuple[Path, Analysis]) -> None:

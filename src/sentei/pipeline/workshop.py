@@ -162,6 +162,16 @@ def use_fast_format(model: nn.Module) -> None:
     model.to(memory_format=torch.contiguous_format if narrow else torch.channels_last)  # type: ignore[call-overload]
 
 
+def is_channels_last(model: nn.Module) -> bool:
+    """Return whether weights of 2d convolutions are laid out channels last, all or some."""
+    return any(
+        parameter.dim() == 4
+        and not parameter.is_contiguous()
+        and parameter.is_contiguous(memory_format=torch.channels_last)
+        for parameter in model.parameters()
+    )
+
+
 def _strides_over_few(module: nn.Module) -> bool:
     return (
         isinstance(module, nn.Conv2d)

@@ -5,6 +5,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,19 +24,20 @@ from sentei.data import DataSplits, calibration_batches
 from sentei.data.base import num_samples
 from sentei.data.tensor_images import TensorImages
 from sentei.engine.job import Report, Run
-from sentei.errors import ConfigError
+from sentei.errors import ConfigError, TraceError
 from sentei.graph import Graph, trace
 from sentei.index.atoms import IntArray
 from sentei.methods.base_network import BASE_FOLDER
 from sentei.methods.scratch import reset_parameters
 from sentei.methods.task import VERIFIED_IMAGES, Phase, Stopwatch, Task
 from sentei.pipeline.splits import load_splits
-from sentei.pipeline.workshop import EVALUATION_BATCH, use_fast_format
+from sentei.pipeline.workshop import EVALUATION_BATCH, is_channels_last, use_fast_format
 from sentei.seeding import derive_seed
+from sentei.spaces.prefix import Prefix
 from sentei.spaces.protocol import Protocol, SubnetJob
 from sentei.spaces.supernet import load_supernet
 from sentei.spaces.zero_cost import PROXIES
-from sentei.surgery import apply
+from sentei.surgery import Plan, apply
 from sentei.surgery.checkpoint import load_pretrained
 from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
 from sentei.train.checks import Batches
@@ -112,13 +114,14 @@ class Evaluator:
         watch = Stopwatch(_PHASES)
         with watch("prune"):
             widths_G = self.widths_G(job.widths)
-            model = self.subnetwork(job, widths_G)
+            plan = self._plan(job, widths_G)
+            model = self._cut(job, plan)
         costs = self._costs.costs(widths_G, names=("macs", "num_parameters"))
         counts = {name: int(value) for name, value in costs.items()}
         if job.zero_cost is not None:
             found = self._score(model, job.zero_cost, watch)
             return {**_UNJUDGED, **counts, "score": found, "seconds": _rounded(watch)}
-        before = self._one_shot(model, job, watch, goes_on=job.epochs > 0 or job.tests)
+        before = self._one_shot(model, job, plan, watch, goes_on=job.epochs > 0 or job.tests)
         with watch("train"):
             curve = self._train(model, job, telling(report))
         with watch("test"):
@@ -140,8 +143,9 @@ class Evaluator:
     ) -> nn.Module:
         """Return the network that :meth:`run` judges, trained; the same weights on the CPU."""
         job = SubnetJob.parse(spec, self.protocol)
-        model = self.subnetwork(job, self.widths_G(job.widths))
-        self._one_shot(model, job, Stopwatch(_PHASES), goes_on=True)
+        plan = self._plan(job, self.widths_G(job.widths))
+        model = self._cut(job, plan)
+        self._one_shot(model, job, plan, Stopwatch(_PHASES), goes_on=True)
         self._train(model, job, on_progress)
         return model
 
@@ -158,14 +162,19 @@ class Evaluator:
 
     def subnetwork(self, job: SubnetJob, widths_G: IntArray) -> nn.Module:
         """Return a new network of these widths, before batch norms are measured anew."""
-        root = self.protocol.root(job)
+        return self._cut(job, self._plan(job, widths_G))
+
+    def _plan(self, job: SubnetJob, widths_G: IntArray) -> Plan:
         scores = self.scores
         if job.ranking == "random":
-            scores = score(self.graph, Random(seed=derive_seed(root, "ranking")))
-        source = self._shared if job.supernet else self.model
-        small = apply(plan_widths(self.graph, scores, widths_G), source)
+            seed = derive_seed(self.protocol.root(job), "ranking")
+            scores = score(self.graph, Random(seed=seed))
+        return plan_widths(self.graph, scores, widths_G)
+
+    def _cut(self, job: SubnetJob, plan: Plan) -> nn.Module:
+        small = apply(plan, self._shared if job.supernet else self.model)
         if job.weights == "new":
-            reset_parameters(small, seed=derive_seed(root, "weights"))
+            reset_parameters(small, seed=derive_seed(self.protocol.root(job), "weights"))
         use_fast_format(small)
         return small
 
@@ -219,7 +228,7 @@ class Evaluator:
     # Forward passes -----------------------------------------------------------------------------
 
     def _one_shot(
-        self, model: nn.Module, job: SubnetJob, watch: Stopwatch, *, goes_on: bool
+        self, model: nn.Module, job: SubnetJob, plan: Plan, watch: Stopwatch, *, goes_on: bool
     ) -> Evaluation:
         """Measure batch norms anew and validate; changes the model's statistics if it goes on."""
         half = self.protocol.one_shot_dtype == "bfloat16"
@@ -230,8 +239,26 @@ class Evaluator:
                 with watch("recalibrate"):
                     self._recalibrate(model, job)
             with watch("validate"):
-                batches = self._val_by_batch if by_batch else self._val
-                return self._evaluate(model, batches, norm_by_batch=by_batch)
+                if by_batch:
+                    return self._validate_by_batch(model, job, plan)
+                return self._evaluate(model, self._val)
+
+    def _validate_by_batch(self, model: nn.Module, job: SubnetJob, plan: Plan) -> Evaluation:
+        """Validate with the statistics of each batch, from where the last subnetwork was another."""
+        batches = self._val_by_batch
+        if job.weights == "kept" and isinstance(batches, list):
+            source = (job.supernet, is_channels_last(model))
+            # Where calls are others than those that were recorded: as if nothing were kept.
+            shared = self.prefix.shared(model, plan.removed, source=source)
+            with suppress(TraceError, RuntimeError), shared:
+                return self._evaluate(model, batches, norm_by_batch=True)
+            self.prefix.forget()
+        return self._evaluate(model, batches, norm_by_batch=True)
+
+    @cached_property
+    def prefix(self) -> Prefix:
+        """What subnetworks judged by the statistics of each batch have in common with the last."""
+        return Prefix(graph=self.graph, num_images=num_samples(self.data.val))
 
     def _test(self, model: nn.Module) -> Evaluation:
         return self._evaluate(model, self.data.loader("test", batch_size=EVALUATION_BATCH))

@@ -16,7 +16,7 @@ from sentei.spaces.config import StudyConfig, study_from_mapping
 from sentei.spaces.prepare import prepare_supernet
 from sentei.spaces.protocol import Protocol
 from sentei.spaces.scene import Scene
-from sentei.spaces.subnets import Row, Wish, rows_of
+from sentei.spaces.subnets import Row, Wish, in_order_of_widths, rows_of
 from sentei.train.progress import OnProgress
 
 CONFIG_NAME = "study.json"
@@ -104,7 +104,9 @@ def open_session(
         def run(wishes: Sequence[Wish]) -> list[Row]:
             wishes = [_as_protocol(wish, config.protocol) for wish in wishes]
             if executor is not None:
-                jobs = [wish.job for wish in wishes]
+                by_batch = config.protocol.one_shot_norms == "val"
+                ordered = in_order_of_widths(wishes) if by_batch else wishes
+                jobs = [wish.job for wish in ordered]
                 engine.run_jobs(
                     store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
                 )

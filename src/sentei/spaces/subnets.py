@@ -65,6 +65,20 @@ class Wish:
         return Job(self.spec, label=f"{facts['regime']:g} {facts['space']}")
 
 
+def in_order_of_widths(wishes: Iterable[Wish]) -> list[Wish]:
+    """Return wishes, those that neither train nor score last and by their widths, the first group's first.
+
+    One after another, they have as many first activations in common as they can.
+    """
+
+    def place(wish: Wish) -> tuple[int, ...]:
+        if wish.epochs or wish.zero_cost:
+            return ()
+        return (int(wish.supernet), *wish.member.facts["widths"].values())
+
+    return sorted(wishes, key=place)
+
+
 def rows_of(wishes: Iterable[Wish], store: Store, dense: Mapping[str, float]) -> list[Row]:
     """Return one row for each wish that has a result, in their order.
 
