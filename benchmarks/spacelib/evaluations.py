@@ -14,8 +14,9 @@ of sentei must find what the literal one that computes the same finds.
 
 A study evaluates hundreds of subnetworks, and what those with the same first widths have in common
 sentei computes once. So it evaluates a whole population, in the order of a study, and the other ways a
-few recipes spread over it; seconds count a MAC, because recipes differ in them. The bar is for that
-row, against the literal way that computes the same; ``norms`` compares the ranks of the two questions.
+few recipes spread over it; ratios are of seconds a MAC, because recipes differ in them. The bar is for
+the faster question, a population against the literal way that computes the same; ``norms`` compares the
+ranks of the two questions.
 """
 
 import argparse
@@ -66,19 +67,22 @@ Ways: TypeAlias = Mapping[str, Callable[[Mapping[str, int]], float]]
 LITERAL = "literal"
 LITERAL_LOADER = "literal, DataLoader"
 LITERAL_VAL = "literal, norms of val"
-SENTEI = "sentei"
+SENTEI = "sentei, each by itself"
 SENTEI_VAL = "sentei, norms of val, each by itself"
-POPULATION = "sentei, norms of val, a population"
+POPULATION = "sentei, a population"
+POPULATION_VAL = "sentei, norms of val, a population"
+POPULATIONS = (POPULATION, POPULATION_VAL)
 SAME = {
     LITERAL: LITERAL,
     LITERAL_LOADER: LITERAL,
     SENTEI: LITERAL,
+    POPULATION: LITERAL,
     LITERAL_VAL: LITERAL_VAL,
     SENTEI_VAL: LITERAL_VAL,
-    POPULATION: LITERAL_VAL,
+    POPULATION_VAL: LITERAL_VAL,
 }
 """Way -> the literal way that computes the same."""
-TOLERANCE = {SENTEI: 1e-4, SENTEI_VAL: 1e-3, POPULATION: 1e-3}
+TOLERANCE = {SENTEI: 1e-4, POPULATION: 1e-4, SENTEI_VAL: 1e-3, POPULATION_VAL: 1e-3}
 """Way of sentei -> relative difference of losses that counts as the same computation: the variance of a
 batch is biased where it normalises that batch, and unbiased where it is measured for another."""
 
@@ -251,12 +255,16 @@ def sentei_ways(setting: Setting) -> Ways:
     full = setting.evaluator()
 
     def way(norms: Norms, *, shares: bool = False) -> Callable[[Mapping[str, int]], float]:
-        evaluator = replace(full, protocol=replace(setting.protocol, one_shot_norms=norms))
-        if not shares:
-            evaluator.prefix.forget()
+        protocol = replace(setting.protocol, one_shot_norms=norms)
+        evaluator = replace(full, protocol=protocol, shares=shares)
         return lambda widths: float(evaluator.run({"widths": widths}, lambda _: None)["val_loss"])
 
-    return {SENTEI: way("train"), SENTEI_VAL: way("val"), POPULATION: way("val", shares=True)}
+    return {
+        SENTEI: way("train"),
+        POPULATION: way("train", shares=True),
+        SENTEI_VAL: way("val"),
+        POPULATION_VAL: way("val", shares=True),
+    }
 
 
 def draw_widths(graph: Graph, count: int, *, low: float = 0.2) -> list[dict[str, int]]:
@@ -308,7 +316,7 @@ def race(
             host.submit(_measure, name, 0, recipes[0]).result()
         found: dict[str, list[Measured]] = {name: [] for name in hosts}
         for number, name in product(range(len(recipes)), hosts):
-            if name == POPULATION or number in chosen:
+            if name in POPULATIONS or number in chosen:
                 own = hosts[name].submit(_measure, name, number, recipes[number]).result()
                 found[name].append(own)
     return found
@@ -406,11 +414,11 @@ def _seconds_a_mac(own: Sequence[Measured]) -> float:
 
 
 def misses(row: Mapping[str, Any]) -> list[str]:
-    """Return what a row of sentei misses, in words; the bar of speed is for a population."""
+    """Return what a row of sentei misses, in words; the bar is for a population with norms of val."""
     said = []
     if row["largest_difference"] > TOLERANCE[row["way"]]:
         said.append(f"{row['way']} differs by {row['largest_difference']:.1e} from the literal")
-    if row["way"] == POPULATION and row["times_faster"] < BAR:
+    if row["way"] == POPULATION_VAL and row["times_faster"] < BAR:
         said.append(f"{row['way']} is {row['times_faster']:.2f} times faster, not {BAR:g}")
     if row["forward_share"] < FORWARD_BAR:
         said.append(f"{row['way']} spends {row['forward_share']:.0%} of its time in forwards")

@@ -23,7 +23,7 @@ from sentei.errors import ConfigError, PruningError, UnknownNameError
 from sentei.graph import trace
 from sentei.seeding import derive_seed
 from sentei.spaces.evaluate import Evaluator, make_runner
-from sentei.spaces.protocol import Protocol, SubnetJob
+from sentei.spaces.protocol import Norms, Protocol, SubnetJob
 from sentei.spaces.zero_cost import PROXIES
 from sentei.surgery import apply, mask
 from sentei.surgery.checkpoint import save_pretrained
@@ -193,14 +193,18 @@ def test_norms_of_val_see_classes_mixed(digits: DataSplits, trained: nn.Module) 
     assert losses[2] == losses[1]
 
 
-def test_what_the_job_before_left_changes_no_row(digits: DataSplits, trained: nn.Module) -> None:
+@pytest.mark.parametrize("norms", ["train", "val"])
+def test_what_the_job_before_left_changes_no_row(
+    digits: DataSplits, trained: nn.Module, norms: Norms
+) -> None:
     other = copy.deepcopy(trained)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.1)
 
-    def fresh() -> Evaluator:
-        return Evaluator(protocol=BY_VAL, model=trained, data=digits, shared=other)
+    def evaluator(*, shares: bool) -> Evaluator:
+        protocol = dataclasses.replace(PROTOCOL, one_shot_norms=norms)
+        return Evaluator(protocol=protocol, model=trained, data=digits, shared=other, shares=shares)
 
     jobs: list[dict[str, Any]] = [
         {"widths": {"conv1": 9, "conv2": 20, "conv3": 11}},
@@ -210,13 +214,16 @@ def test_what_the_job_before_left_changes_no_row(digits: DataSplits, trained: nn
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "supernet": True},
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "weights": "new"},
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 8}, "epochs": 1},
-        {"widths": {"conv1": 9, "conv2": 21, "conv3": 9}},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 9}, "test": True},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 7}, "test": True},
     ]
-    going_on = fresh()
+    alone, going_on = evaluator(shares=False), evaluator(shares=True)
 
     for job in jobs:
-        assert stable(going_on.run(job, silent)) == stable(fresh().run(job, silent))
-    assert going_on.prefix._kept
+        assert stable(going_on.run(job, silent)) == stable(alone.run(job, silent))
+    assert going_on._judged._kept
+    assert going_on._measured._kept
+    assert not alone._judged._kept
 
 
 class Undecided(nn.Module):
@@ -236,17 +243,13 @@ def test_a_network_that_calls_other_functions_is_judged_from_its_start(
     digits: DataSplits, trained: nn.Module
 ) -> None:
     by_val = Evaluator(protocol=BY_VAL, model=Undecided(trained), data=digits)
-    rows = [
-        by_val.run({"widths": {f"net.{name}": width for name, width in WIDTHS.items()}}, silent)
-        for _ in range(2)
-    ]
+    widths = {f"net.{name}": width for name, width in WIDTHS.items()}
+    rows = [by_val.run({"widths": widths}, silent) for _ in range(2)]
 
-    small = by_val.subnetwork(
-        SubnetJob(widths={}), by_val.widths_G({f"net.{n}": w for n, w in WIDTHS.items()})
-    )
+    small = by_val.subnetwork(SubnetJob(widths={}), by_val.widths_G(widths))
     expected = evaluate(small, by_val._val_by_batch, norm_by_batch=True)
     assert [row["val_loss"] for row in rows] == [expected.loss] * 2
-    assert not by_val.prefix._kept
+    assert not by_val._judged._kept
 
 
 def test_the_subnetwork_computes_what_the_masked_network_computes(

@@ -1,6 +1,7 @@
 """Prefix: a subnetwork that starts where the last one differed computes what it computes alone."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sentei.errors import TraceError
 from sentei.graph import Graph, trace
 from sentei.graph.capture import as_inputs, no_fast_path, tensors_in
 from sentei.models.resnet_cifar import resnet20
@@ -42,17 +42,19 @@ def removals(graph: Graph) -> list[Removal]:
 
 
 def check(model: nn.Module, inputs: Any) -> Prefix:  # noqa: ANN401 - as models take them
-    """Compare the outputs of subnetworks, one after another, with those of each alone."""
+    """Compare what subnetworks compute, one after another, with what each does alone."""
     graph = trace(model, inputs)
     prefix = Prefix(graph=graph, num_images=2)
     for removed in removals(graph):
         plan = plan_removal(graph, removed)
-        small = apply(plan, model)
+        alone, small = apply(plan, model), apply(plan, model)
         with no_fast_path():
-            expected = outputs(small, inputs)
-            with prefix.shared(small, plan.removed, source="test"):
-                found = outputs(small, inputs)
-        for one, other in zip(found, expected, strict=True):
+            expected = outputs(alone, inputs)
+            once = partial(outputs, small, inputs)
+            found = prefix.run(small, once, removed=plan.removed, source="test")
+        for one, other in zip(
+            [*found, *small.buffers()], [*expected, *alone.buffers()], strict=True
+        ):
             assert torch.equal(one, other)
         assert not small._forward_hooks
         assert not small._forward_pre_hooks
@@ -148,8 +150,8 @@ def test_what_comes_before_the_first_group_that_differs_is_not_computed_again() 
     for removed in recipes:
         plan = plan_removal(graph, removed)
         small = apply(plan, model)
-        with prefix.shared(small, plan.removed, source=""):
-            spent.append(flops(small, images))
+        once = partial(flops, small, images)
+        spent.append(prefix.run(small, once, removed=plan.removed, source=""))
 
     # Of the last block, 4 x 4 pixels, both convolutions remain, and the classifier.
     conv = 2 * 2 * 16 * 9 * 64  # flops of one channel of two images
@@ -166,8 +168,7 @@ def test_another_source_shares_nothing() -> None:
     whole = flops(model, images)
 
     for source, share in (("base", 1), ("base", 0), ("supernet", 1), ("base", 1)):
-        with prefix.shared(model, {}, source=source):
-            found = flops(model, images)
+        found = prefix.run(model, partial(flops, model, images), removed={}, source=source)
         assert found == whole if share else found < whole / 8
 
 
@@ -180,12 +181,17 @@ def test_a_pass_that_ended_early_leaves_nothing_to_share() -> None:
     def judge(removed: Removal, *, ends: int = 2) -> list[Tensor]:
         plan = plan_removal(graph, removed)
         small = apply(plan, model)
-        with prefix.shared(small, plan.removed, source=""):
+
+        def once() -> list[Tensor]:
             found = [outputs(small, batch)[0] for batch in batches[:ends]]
             if ends < 2:
                 raise KeyboardInterrupt
-        assert not small._forward_hooks
-        return found
+            return found
+
+        try:
+            return prefix.run(small, once, removed=plan.removed, source="")
+        finally:
+            assert not small._forward_hooks
 
     expected = judge({})
     with pytest.raises(KeyboardInterrupt):
@@ -196,15 +202,18 @@ def test_a_pass_that_ended_early_leaves_nothing_to_share() -> None:
         assert torch.equal(one, other)
 
 
-def test_a_network_that_runs_differently_is_refused() -> None:
+def test_a_network_that_runs_differently_is_run_whole_and_nothing_kept() -> None:
     model = fill(InPlaceNet())
     images = example(2, 3, 5, 5)
     prefix = Prefix(graph=trace(model, images), num_images=2)
     other = nn.Sequential(nn.Flatten(), nn.Linear(75, 2)).double()
 
-    with pytest.raises(TraceError, match="ran differently"), prefix.shared(other, {}, source=""):
-        outputs(other, images)
-    assert not other._forward_hooks
+    for network in (model, other, model):
+        found = prefix.run(network, partial(outputs, network, images), removed={}, source="")
+        assert torch.equal(found[0], outputs(network, images)[0])
+        assert not network._forward_hooks
+        assert bool(prefix._kept) == (network is model and prefix._cuts != ())
+    assert not prefix._kept
 
 
 def test_no_more_is_kept_than_allowed() -> None:
@@ -215,9 +224,9 @@ def test_no_more_is_kept_than_allowed() -> None:
     sizes = []
     for allowed in (0, 6 * 16 * 16 * 16 * 4, 1 << 30):  # nothing, one map of stage 1, all
         prefix = Prefix(graph=graph, num_images=6, num_bytes=allowed)
-        with prefix.shared(model, {}, source=""):
-            for batch in batches:
-                outputs(model, batch)
+        prefix.run(
+            model, lambda: [outputs(model, batch) for batch in batches], removed={}, source=""
+        )
         kept = {id(t): t for o in prefix._kept.values() for t in tensors_in(o) if not t.is_meta}
         sizes.append(sum(t.numel() * t.element_size() for t in kept.values()))
         assert sizes[-1] <= allowed

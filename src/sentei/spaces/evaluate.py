@@ -4,12 +4,11 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +23,9 @@ from sentei.data import DataSplits, calibration_batches
 from sentei.data.base import num_samples
 from sentei.data.tensor_images import TensorImages
 from sentei.engine.job import Report, Run
-from sentei.errors import ConfigError, TraceError
+from sentei.errors import ConfigError
 from sentei.graph import Graph, trace
+from sentei.graph.capture import copied
 from sentei.index.atoms import IntArray
 from sentei.methods.base_network import BASE_FOLDER
 from sentei.methods.scratch import reset_parameters
@@ -42,6 +42,7 @@ from sentei.surgery.checkpoint import load_pretrained
 from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
 from sentei.train.checks import Batches
 from sentei.train.progress import OnProgress, telling
+from sentei.train.recalibrate import running_norms
 
 CACHE_BYTES = 1 << 30  # images of validation that a worker keeps in memory, normalised
 
@@ -52,6 +53,7 @@ _UNJUDGED: Mapping[str, Any] = {
     "curve": [],
 }
 
+T = TypeVar("T")
 _Batches: TypeAlias = list[tuple[Tensor, Tensor]]
 
 
@@ -88,12 +90,14 @@ class Evaluator:
         model: The trained network, in evaluation mode, on the CPU; not changed.
         data: Training reads train, scores are of val, test is read once at the end if at all.
         shared: The network with the weights of a supernet, for jobs that want them.
+        shares: What a job computes as the one before did is kept and not computed again.
     """
 
     protocol: Protocol
     model: nn.Module = field(repr=False)
     data: DataSplits
     shared: nn.Module | None = field(default=None, repr=False)
+    shares: bool = True
 
     def run(self, spec: Mapping[str, Any], report: Report) -> dict[str, Any]:
         """Return the row of one job; on the CPU equal jobs have equal rows, times apart.
@@ -190,8 +194,12 @@ class Evaluator:
     @cached_property
     def graph(self) -> Graph:
         """The graph of the network."""
+        return trace(self.model, self._example)
+
+    @cached_property
+    def _example(self) -> Tensor:
         images, _ = next(iter(self.data.loader("train", batch_size=VERIFIED_IMAGES)))
-        return trace(self.model, images)
+        return images
 
     @cached_property
     def _costs(self) -> CostModel:
@@ -237,37 +245,58 @@ class Evaluator:
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
             if goes_on or not by_batch:
                 with watch("recalibrate"):
-                    self._recalibrate(model, job)
+                    self._recalibrate(model, job, plan)
             with watch("validate"):
-                if by_batch:
-                    return self._validate_by_batch(model, job, plan)
-                return self._evaluate(model, self._val)
+                return self._validate(model, job, plan, by_batch=by_batch)
 
-    def _validate_by_batch(self, model: nn.Module, job: SubnetJob, plan: Plan) -> Evaluation:
-        """Validate with the statistics of each batch, from where the last subnetwork was another."""
-        batches = self._val_by_batch
-        if job.weights == "kept" and isinstance(batches, list):
-            source = (job.supernet, is_channels_last(model))
-            # Where calls are others than those that were recorded: as if nothing were kept.
-            shared = self.prefix.shared(model, plan.removed, source=source)
-            with suppress(TraceError, RuntimeError), shared:
-                return self._evaluate(model, batches, norm_by_batch=True)
-            self.prefix.forget()
-        return self._evaluate(model, batches, norm_by_batch=True)
+    def _recalibrate(self, model: nn.Module, job: SubnetJob, plan: Plan) -> None:
+        batches = self._recalibration(self.protocol.root(job))
+        measure = partial(
+            recalibrate_batch_norm,
+            model,
+            batches,
+            max_batches=len(batches),
+            device=self.protocol.device,
+        )
+        self._share(self._measured, model, measure, job, plan)
+
+    def _validate(
+        self, model: nn.Module, job: SubnetJob, plan: Plan, *, by_batch: bool
+    ) -> Evaluation:
+        batches = self._val_by_batch if by_batch else self._val
+        judge = partial(self._evaluate, model, batches, norm_by_batch=by_batch)
+        if not isinstance(batches, list):  # others every time, for all we know
+            return judge()
+        return self._share(self._judged, model, judge, job, plan)
+
+    # The first activations of the last job, for jobs that only judge.
+
+    def _share(
+        self, prefix: Prefix, model: nn.Module, once: Callable[[], T], job: SubnetJob, plan: Plan
+    ) -> T:
+        """Run a pass, from where the subnetwork of the last job was another."""
+        if not self.shares or job.epochs > 0 or job.weights == "new":
+            return once()
+        source = (job.supernet, is_channels_last(model), self.protocol.root(job))
+        return prefix.run(model, once, removed=plan.removed, source=source)
 
     @cached_property
-    def prefix(self) -> Prefix:
-        """What subnetworks judged by the statistics of each batch have in common with the last."""
+    def _measured(self) -> Prefix:
+        """Of passes that measure batch norms anew."""
+        model = copied(self.model)
+        for norm in running_norms(model):
+            norm.momentum = None
+            norm.train()
+        graph = trace(model, self._example)
+        return Prefix(graph=graph, num_images=self.protocol.recalibration_images)
+
+    @cached_property
+    def _judged(self) -> Prefix:
+        """Of passes that validate."""
         return Prefix(graph=self.graph, num_images=num_samples(self.data.val))
 
     def _test(self, model: nn.Module) -> Evaluation:
         return self._evaluate(model, self.data.loader("test", batch_size=EVALUATION_BATCH))
-
-    def _recalibrate(self, model: nn.Module, job: SubnetJob) -> None:
-        batches = self._recalibration(self.protocol.root(job))
-        recalibrate_batch_norm(
-            model, batches, max_batches=len(batches), device=self.protocol.device
-        )
 
     def _evaluate(
         self, model: nn.Module, batches: Batches, *, norm_by_batch: bool = False

@@ -11,21 +11,24 @@ from one subnetwork for the next; jobs in the order of their first widths have t
 # Shapes: G = groups.
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, count
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sentei.errors import TraceError
 from sentei.graph import Graph
 from sentei.graph.capture import Recording, map_tensors, no_fast_path, tensors_in
 from sentei.graph.follow import Follow
 from sentei.index.atoms import IntArray
+
+T = TypeVar("T")
 
 BYTES = 1 << 30
 """What a worker keeps at most."""
@@ -76,9 +79,10 @@ def cuts(graph: Graph, *, num_bytes: float) -> tuple[Cut, ...]:
         return ()  # scripted code, for one: what it computes is no call's result
     found: list[Cut] = []
     kept: set[int] = set()
+    last_uses = {v: call for call, own in enumerate(recording.calls) for v in own.tensors}
     for call in sorted(set(first_calls(graph).tolist()) - {0, len(recording.calls)}):
         values = _live(recording, call)
-        if values is None:
+        if values is None or any(last_uses[b] >= call for b in _buffers_before(recording, call)):
             continue
         kept |= values
         if sum(_bytes_an_image(recording, value) for value in kept) > num_bytes:
@@ -96,6 +100,12 @@ def _live(recording: Recording, call: int) -> set[int] | None:
     read = {v for own in after for v in own.tensors} | set(recording.outputs)
     changed = {v for own in after for v in own.results}
     return None if made & read & changed else made & read
+
+
+def _buffers_before(recording: Recording, call: int) -> set[int]:
+    """Return the buffers that calls before this one read, and perhaps change."""
+    read = {v for own in recording.calls[:call] for v in own.tensors}
+    return {v for v in read if recording.values[v].kind == "buffer"}
 
 
 def _bytes_an_image(recording: Recording, value: int) -> float:
@@ -118,6 +128,7 @@ class Prefix:
     num_bytes: float = BYTES
     _last: tuple[Hashable, Removed] | None = field(default=None, init=False)
     _kept: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
+    _buffers: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
     _versions: dict[int, int] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -137,21 +148,28 @@ class Prefix:
         self._cuts = ()
         self._kept.clear()
 
-    @contextmanager
-    def shared(self, model: nn.Module, removed: Removed, *, source: Hashable) -> Iterator[None]:
-        """Skip what the last subnetwork computed alike, in the one pass over all batches inside.
+    def run(
+        self, model: nn.Module, once: Callable[[], T], *, removed: Removed, source: Hashable
+    ) -> T:
+        """Return what ``once`` returns, a pass of all batches through a subnetwork.
+
+        What the last subnetwork computed alike is skipped, unless this one makes other calls than
+        those that were recorded: then all is run, and nothing kept any more.
 
         Args:
-            model: The subnetwork; its hooks are taken away at the end.
+            model: The subnetwork.
+            once: Runs it, also twice.
             removed: The channels that it lacks.
             source: All else that its activations depend on; with another one nothing is shared.
-
-        Raises:
-            TraceError: The model runs differently than when it was traced.
         """
-        if not self._cuts:
-            yield
-            return
+        if self._cuts:
+            with suppress(TraceError, RuntimeError), self._shared(model, removed, source):
+                return once()
+            self.forget()
+        return once()
+
+    @contextmanager
+    def _shared(self, model: nn.Module, removed: Removed, source: Hashable) -> Iterator[None]:
         start = self._start(removed, source)
         self._last = None  # unless the pass ends well
         batch = count()
@@ -174,6 +192,7 @@ class Prefix:
         finally:
             for handle in handles:
                 handle.remove()
+        self._hand_over(model, start)
         self._last = source, removed
         self._check()
 
@@ -207,6 +226,16 @@ class Prefix:
                 self._versions[id(tensor)] = tensor._version
         else:  # its shape alone: no call that is run reads it
             self._kept[batch, index] = map_tensors(output, _shape_of)
+
+    @torch.no_grad()
+    def _hand_over(self, model: nn.Module, start: int) -> None:
+        """Give the subnetwork the statistics that skipped calls would have measured; keep its own."""
+        values = self.graph.recording.values
+        own = dict(model.named_buffers())
+        for value in _buffers_before(self.graph.recording, start):
+            own[values[value].name].copy_(self._buffers[value])
+        known = _buffers_before(self.graph.recording, self._cuts[-1].call)
+        self._buffers = {value: own[values[value].name].clone() for value in known}
 
     def _check(self) -> None:
         """Give up where a call changed what was kept, through a view perhaps."""

@@ -104,9 +104,7 @@ def open_session(
         def run(wishes: Sequence[Wish]) -> list[Row]:
             wishes = [_as_protocol(wish, config.protocol) for wish in wishes]
             if executor is not None:
-                by_batch = config.protocol.one_shot_norms == "val"
-                ordered = in_order_of_widths(wishes) if by_batch else wishes
-                jobs = [wish.job for wish in ordered]
+                jobs = [wish.job for wish in in_order_of_widths(wishes)]
                 engine.run_jobs(
                     store, jobs, task=task, executor=executor, retry_failed=retry_failed, **listen
                 )

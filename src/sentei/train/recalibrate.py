@@ -46,7 +46,7 @@ def recalibrate_batch_norm(
     if max_batches < 1:
         raise ValueError(f"max_batches={max_batches} is not allowed; give at least 1")
     device = resolve_device(device)
-    norms = _running_norms(model)
+    norms = running_norms(model)
     if not norms:
         return 0
     images = (images.to(device) for images, _ in islice(batches, max_batches))
@@ -67,7 +67,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
     The rest of the model keeps its modes. Modes of the norms are the caller's to restore.
     """
-    tracking = [(norm, norm.track_running_stats) for norm in _running_norms(model)]
+    tracking = [(norm, norm.track_running_stats) for norm in running_norms(model)]
     try:
         for norm, _ in tracking:
             norm.train()
@@ -78,7 +78,8 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
             norm.track_running_stats = tracks
 
 
-def _running_norms(model: nn.Module) -> list[_BatchNorm]:
+def running_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Return the batch norms that have running statistics."""
     return [
         module
         for module in model.modules()
