@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sentei.graph import Graph, trace
 from sentei.graph.capture import as_inputs, no_fast_path, tensors_in
 from sentei.models.resnet_cifar import resnet20
-from sentei.spaces.prefix import Prefix, cuts, first_calls
+from sentei.spaces.prefix import Prefix, cuts, first_calls, room
 from sentei.surgery import apply, plan_removal
 from tests.graph.strategies import RandomNet, networks
 from tests.support.compare import some_removal
@@ -233,6 +234,23 @@ def test_no_more_is_kept_than_allowed() -> None:
     assert sizes[0] == 0
     assert sizes[1] == 6 * 16 * 16 * 16 * 4
     assert sizes[2] > 3 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("memory", "cores", "expected"),
+    [(8 << 30, 2, 512 << 20), (256 << 30, 2, 1 << 30), (None, 4, 256 << 20)],
+)
+def test_a_worker_keeps_its_share_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, memory: int | None, cores: int, expected: int
+) -> None:
+    machine = SimpleNamespace(memory_bytes=memory, num_cores=cores)
+    monkeypatch.setattr("sentei.spaces.prefix.hardware", lambda: machine)
+
+    assert room() == expected
+    assert (
+        Prefix(graph=trace(fill(InPlaceNet()), example(2, 3, 5, 5)), num_images=1).num_bytes
+        == expected
+    )
 
 
 def test_first_calls_and_cuts_by_hand() -> None:

@@ -27,14 +27,21 @@ from sentei.graph import Graph
 from sentei.graph.capture import Recording, map_tensors, no_fast_path, tensors_in
 from sentei.graph.follow import Follow
 from sentei.index.atoms import IntArray
+from sentei.records import hardware
 
 T = TypeVar("T")
 
-BYTES = 1 << 30
-"""What a worker keeps at most."""
+MOST_BYTES = 1 << 30
+_MEMORY = 8 << 30  # of a machine that does not tell
 
 Removed = Mapping[str, Sequence[int]]
 """Group name -> channels removed, as plans have them."""
+
+
+def room() -> int:
+    """Return how many bytes may be kept: an eighth of a core's share of the memory, 1 GiB at most."""
+    machine = hardware()
+    return min(MOST_BYTES, (machine.memory_bytes or _MEMORY) // machine.num_cores // 8)
 
 
 def first_calls(graph: Graph) -> IntArray:
@@ -120,12 +127,12 @@ class Prefix:
     Args:
         graph: Of the network that all subnetworks are cut from, in the mode they run in.
         num_images: Number of images of a pass.
-        num_bytes: What is kept at most.
+        num_bytes: What is kept at most; by default what the machine has :func:`room` for.
     """
 
     graph: Graph = field(repr=False)
     num_images: int
-    num_bytes: float = BYTES
+    num_bytes: float = field(default_factory=room)
     _last: tuple[Hashable, Removed] | None = field(default=None, init=False)
     _kept: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
     _buffers: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -250,4 +257,4 @@ def _shape_of(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")
 
 
-__all__ = ["BYTES", "Cut", "Prefix", "cuts", "first_calls"]
+__all__ = ["Cut", "Prefix", "cuts", "first_calls", "room"]
