@@ -25,7 +25,7 @@ import importlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -291,7 +291,11 @@ def draw_widths(graph: Graph, count: int, *, low: float = 0.2) -> list[dict[str,
 
 
 def race(
-    setting: Setting, recipes: Sequence[Mapping[str, int]], *, subnets: int
+    setting: Setting,
+    recipes: Sequence[Mapping[str, int]],
+    *,
+    subnets: int,
+    whole: Collection[str] = (POPULATION_VAL,),
 ) -> dict[str, list[Measured]]:
     """Return for every way what it did; they take turns in two processes.
 
@@ -300,7 +304,8 @@ def race(
     Args:
         setting: What is raced on.
         recipes: The population, in the order of a study.
-        subnets: How many of them, spread evenly, all ways evaluate; one evaluates all.
+        subnets: How many of them, spread evenly, all ways evaluate but those for populations.
+        whole: Ways that evaluate the whole population; others for populations are left out.
     """
     chosen = set(np.linspace(0, len(recipes) - 1, subnets).round().astype(int).tolist())
     spawn = get_context("spawn")
@@ -312,11 +317,12 @@ def race(
             for kind in _KINDS
         }
         hosts = {name: pool for pool in pools.values() for name in pool.submit(_names).result()}
+        hosts = {name: hosts[name] for name in hosts if name not in POPULATIONS or name in whole}
         for name, host in hosts.items():
             host.submit(_measure, name, 0, recipes[0]).result()
         found: dict[str, list[Measured]] = {name: [] for name in hosts}
         for number, name in product(range(len(recipes)), hosts):
-            if name in POPULATIONS or number in chosen:
+            if name in whole or number in chosen:
                 own = hosts[name].submit(_measure, name, number, recipes[number]).result()
                 found[name].append(own)
     return found
@@ -457,6 +463,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subnets", type=int, default=5, help="how many of them all ways evaluate (5)"
     )
+    parser.add_argument(
+        "--whole",
+        nargs="+",
+        choices=("train", "val"),
+        default=["val"],
+        help="norms with which sentei evaluates all of the population (val)",
+    )
     parser.add_argument("--val", type=int, default=5000, help="validation images (5000)")
     parser.add_argument(
         "--recalibration", type=int, default=12800, help="images for batch norms (12800)"
@@ -468,7 +481,8 @@ def run(options: argparse.Namespace) -> int:
     names = ("network", "data", "weights", "val", "recalibration")
     setting = Setting(**{name: getattr(options, name) for name in names})
     recipes = draw_widths(setting.evaluator().graph, options.population)
-    found = rows(race(setting, recipes, subnets=options.subnets))
+    whole = [{"train": POPULATION, "val": POPULATION_VAL}[norms] for norms in options.whole]
+    found = rows(race(setting, recipes, subnets=options.subnets, whole=whole))
     machine = hardware()
     print(
         f"{options.network}, {options.data or 'random images'}, {options.val} validation images, "

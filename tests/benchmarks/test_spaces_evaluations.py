@@ -9,6 +9,7 @@ from benchmarks.spacelib.evaluations import (
     LITERAL_VAL,
     POPULATION,
     POPULATION_VAL,
+    POPULATIONS,
     SENTEI,
     SENTEI_VAL,
     Setting,
@@ -25,7 +26,7 @@ def test_all_ways_find_the_same_losses_and_spend_time_in_forwards() -> None:
     setting = Setting(network="digits_cnn", val=200, recalibration=256)
     recipes = draw_widths(setting.evaluator().graph, 5)
 
-    found = {row["way"]: row for row in rows(race(setting, recipes, subnets=2))}
+    found = {row["way"]: row for row in rows(race(setting, recipes, subnets=2, whole=POPULATIONS))}
 
     assert all(list(recipe) == ["conv1", "conv3"] for recipe in recipes)
     assert recipes == sorted(recipes, key=lambda r: (r["conv1"], r["conv3"]))
