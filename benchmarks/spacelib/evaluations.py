@@ -299,7 +299,7 @@ def race(
 ) -> dict[str, list[Measured]]:
     """Return for every way what it did; they take turns in two processes.
 
-    The first recipe is run once unmeasured: a worker loads images and scores once in its life.
+    The last recipe is run once unmeasured: a worker loads images and scores once in its life.
 
     Args:
         setting: What is raced on.
@@ -319,7 +319,7 @@ def race(
         hosts = {name: pool for pool in pools.values() for name in pool.submit(_names).result()}
         hosts = {name: hosts[name] for name in hosts if name not in POPULATIONS or name in whole}
         for name, host in hosts.items():
-            host.submit(_measure, name, 0, recipes[0]).result()
+            host.submit(_measure, name, len(recipes) - 1, recipes[-1]).result()
         found: dict[str, list[Measured]] = {name: [] for name in hosts}
         for number, name in product(range(len(recipes)), hosts):
             if name in whole or number in chosen:

@@ -214,7 +214,8 @@ def test_what_the_job_before_left_changes_no_row(
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "supernet": True},
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "weights": "new"},
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 8}, "epochs": 1},
-        {"widths": {"conv1": 9, "conv2": 21, "conv3": 9}, "test": True},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 9}},
+        {"widths": {"conv1": 9, "conv2": 21, "conv3": 10}, "test": True},
         {"widths": {"conv1": 9, "conv2": 21, "conv3": 7}, "test": True},
     ]
     alone, going_on = evaluator(shares=False), evaluator(shares=True)

@@ -23,9 +23,9 @@ from sentei.data import DataSplits, calibration_batches
 from sentei.data.base import num_samples
 from sentei.data.tensor_images import TensorImages
 from sentei.engine.job import Report, Run
-from sentei.errors import ConfigError
+from sentei.errors import ConfigError, TraceError
 from sentei.graph import Graph, trace
-from sentei.graph.capture import copied
+from sentei.graph.capture import copied, no_fast_path
 from sentei.index.atoms import IntArray
 from sentei.methods.base_network import BASE_FOLDER
 from sentei.methods.scratch import reset_parameters
@@ -242,7 +242,8 @@ class Evaluator:
         half = self.protocol.one_shot_dtype == "bfloat16"
         kind = torch.device(self.protocol.device).type
         by_batch = self.protocol.one_shot_norms == "val"
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
+        # Attention in one call for all would be another call where first activations are shared.
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=half), no_fast_path():
             if goes_on or not by_batch:
                 with watch("recalibrate"):
                     self._recalibrate(model, job, plan)
@@ -250,7 +251,8 @@ class Evaluator:
                 return self._validate(model, job, plan, by_batch=by_batch)
 
     def _recalibrate(self, model: nn.Module, job: SubnetJob, plan: Plan) -> None:
-        batches = self._recalibration(self.protocol.root(job))
+        root = self.protocol.root(job)
+        batches = self._recalibration(root)
         measure = partial(
             recalibrate_batch_norm,
             model,
@@ -258,27 +260,37 @@ class Evaluator:
             max_batches=len(batches),
             device=self.protocol.device,
         )
-        self._share(self._measured, model, measure, job, plan)
+        if self._may_share(job):
+            self._run(self._measured, model, measure, plan, source=(job.supernet, root))
+        else:
+            measure()
 
     def _validate(
         self, model: nn.Module, job: SubnetJob, plan: Plan, *, by_batch: bool
     ) -> Evaluation:
         batches = self._val_by_batch if by_batch else self._val
         judge = partial(self._evaluate, model, batches, norm_by_batch=by_batch)
-        if not isinstance(batches, list):  # others every time, for all we know
-            return judge()
-        return self._share(self._judged, model, judge, job, plan)
+        if self._may_share(job) and isinstance(batches, list):  # else perhaps others every time
+            statistics = None if by_batch else self.protocol.root(job)
+            return self._run(self._judged, model, judge, plan, source=(job.supernet, statistics))
+        return judge()
 
-    # The first activations of the last job, for jobs that only judge.
+    # Jobs that only judge start where the subnetwork of the last one was another.
 
-    def _share(
-        self, prefix: Prefix, model: nn.Module, once: Callable[[], T], job: SubnetJob, plan: Plan
+    def _may_share(self, job: SubnetJob) -> bool:
+        return self.shares and job.epochs == 0 and job.weights == "kept"
+
+    def _run(
+        self,
+        prefix: Prefix,
+        model: nn.Module,
+        once: Callable[[], T],
+        plan: Plan,
+        *,
+        source: tuple[bool, int | None],
     ) -> T:
-        """Run a pass, from where the subnetwork of the last job was another."""
-        if not self.shares or job.epochs > 0 or job.weights == "new":
-            return once()
-        source = (job.supernet, is_channels_last(model), self.protocol.root(job))
-        return prefix.run(model, once, removed=plan.removed, source=source)
+        source_and_layout = (*source, is_channels_last(model))
+        return prefix.run(model, once, removed=plan.removed, source=source_and_layout)
 
     @cached_property
     def _measured(self) -> Prefix:
@@ -287,8 +299,11 @@ class Evaluator:
         for norm in running_norms(model):
             norm.momentum = None
             norm.train()
-        graph = trace(model, self._example)
-        return Prefix(graph=graph, num_images=self.protocol.recalibration_images)
+        count = self.protocol.recalibration_images
+        try:
+            return Prefix(graph=trace(model, self._example), num_images=count, measures=True)
+        except TraceError:  # in this mode; nothing is shared then
+            return Prefix(graph=self.graph, num_images=count, num_bytes=0)
 
     @cached_property
     def _judged(self) -> Prefix:

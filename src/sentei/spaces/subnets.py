@@ -71,10 +71,12 @@ def in_order_of_widths(wishes: Iterable[Wish]) -> list[Wish]:
     One after another, they have as many first activations in common as they can.
     """
 
-    def place(wish: Wish) -> tuple[int, ...]:
+    def place(wish: Wish) -> tuple[Any, ...]:
         if wish.epochs or wish.zero_cost:
             return ()
-        return (int(wish.supernet), *wish.member.facts["widths"].values())
+        spec = wish.spec
+        how = (wish.supernet, spec["weights"], spec["ranking"], wish.replicate)
+        return (*how, *spec["widths"].values())
 
     return sorted(wishes, key=place)
 
