@@ -18,6 +18,7 @@ from sentei.models.resnet_cifar import resnet20
 from sentei.spaces.prefix import Prefix, room
 from sentei.spaces.prefix_cuts import cuts, first_calls
 from sentei.surgery import apply, plan_removal
+from sentei.train.recalibrate import running_norms
 from tests.graph.strategies import RandomNet, networks
 from tests.support.compare import some_removal
 from tests.support.nets import NAMES, case, example, fill
@@ -69,6 +70,22 @@ def check(model: nn.Module, inputs: Any) -> Prefix:  # noqa: ANN401 - as models 
 def test_it_computes_what_every_subnetwork_computes_alone(name: str) -> None:
     here = case(name)
     check(here.model, here.inputs)
+
+
+def measuring(model: nn.Module) -> nn.Module:
+    """Return a network whose batch norms take the mean over batches, as those of a worker do."""
+    for norm in running_norms(model):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    return model
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "dense"])
+def test_it_measures_the_statistics_that_every_subnetwork_measures_alone(name: str) -> None:
+    here = case(name)
+
+    assert check(measuring(here.model), here.inputs)._kept
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -165,6 +182,32 @@ class WritesWithNumpy(Small):
         late = self.second(self.first(early))
         early.detach().numpy()[...] *= 2
         return self.last(early + late)
+
+
+class SharesANorm(Small):
+    """Normalises twice with the same statistics, which every use changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("var", torch.ones(4))
+        self.mean: Tensor
+        self.var: Tensor
+
+    def norm(self, x: Tensor) -> Tensor:
+        """Normalise [N, 4, H, W] by the batch."""
+        return nn.functional.batch_norm(x, self.mean, self.var, training=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        late = self.second(self.first(self.norm(self.early(x))))
+        return self.last(self.norm(late))
+
+
+def test_statistics_with_uses_on_both_sides_are_measured_by_both() -> None:
+    model = fill(SharesANorm())
+    model.last.train()  # this network measures in any mode
+
+    assert not check(model, example(2, 3, 5, 5))._kept
 
 
 @pytest.mark.parametrize(
