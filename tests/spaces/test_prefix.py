@@ -88,7 +88,7 @@ def test_it_measures_the_statistics_that_every_subnetwork_measures_alone(name: s
     assert check(measuring(here.model), here.inputs)._kept
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(networks())
 def test_it_does_so_in_random_networks(net: RandomNet) -> None:
     check(net.model, net.inputs)
