@@ -227,6 +227,36 @@ def test_what_the_job_before_left_changes_no_row(
     assert not alone._judged._kept
 
 
+class Attends(nn.Module):
+    """A layer of a transformer behind two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(1, 6, 3), nn.Conv2d(6, 8, 3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=12, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, 1, 8, 8] to logits [N, 10]."""
+        tokens = self.conv(self.stem(images)).flatten(2).transpose(1, 2)
+        return self.head(self.layer(tokens).mean(1))
+
+
+def test_attention_is_computed_alike_with_what_is_shared_and_without(digits: DataSplits) -> None:
+    """Torch has one call for the whole layer, which rounds otherwise, if nobody looks on."""
+    torch.manual_seed(0)
+    model = Attends().eval()
+    shared, alone = (
+        Evaluator(protocol=PROTOCOL, model=model, data=digits, shares=shares)
+        for shares in (True, False)
+    )
+
+    for width in (10, 9):
+        job = {"widths": {"layer.linear1": width}}
+        assert stable(shared.run(job, silent)) == stable(alone.run(job, silent))
+    assert shared._judged._kept
+
+
 class Undecided(nn.Module):
     """Calls one function more where its norm normalises by the batch."""
 
