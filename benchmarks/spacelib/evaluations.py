@@ -292,6 +292,7 @@ def draw_widths(graph: Graph, count: int, *, low: float = 0.2) -> list[dict[str,
 
 def race(
     setting: Setting,
+    graph: Graph,
     recipes: Sequence[Mapping[str, int]],
     *,
     subnets: int,
@@ -303,10 +304,12 @@ def race(
 
     Args:
         setting: What is raced on.
+        graph: Of its network.
         recipes: The population, in the order of a study.
         subnets: How many of them, spread evenly, all ways evaluate but those for populations.
         whole: Ways that evaluate the whole population; others for populations are left out.
     """
+    costs = CostModel.of(graph)
     chosen = set(np.linspace(0, len(recipes) - 1, subnets).round().astype(int).tolist())
     spawn = get_context("spawn")
     with ExitStack() as stack:
@@ -319,18 +322,23 @@ def race(
         hosts = {name: pool for pool in pools.values() for name in pool.submit(_names).result()}
         hosts = {name: hosts[name] for name in hosts if name not in POPULATIONS or name in whole}
         for name, host in hosts.items():
-            host.submit(_measure, name, len(recipes) - 1, recipes[-1]).result()
+            host.submit(_measure, name, recipes[-1]).result()
         found: dict[str, list[Measured]] = {name: [] for name in hosts}
         for number, name in product(range(len(recipes)), hosts):
             if name in whole or number in chosen:
-                own = hosts[name].submit(_measure, name, number, recipes[number]).result()
-                found[name].append(own)
+                spent = hosts[name].submit(_measure, name, recipes[number]).result()
+                macs = _macs(costs, graph, recipes[number])
+                found[name].append(Measured(recipe=number, macs=macs, **spent))
     return found
+
+
+def _macs(costs: CostModel, graph: Graph, recipe: Mapping[str, int]) -> float:
+    widths_G = np.array([recipe.get(g.name, g.width) for g in graph.groups])
+    return float(costs.costs(widths_G, names=("macs",))["macs"])
 
 
 _KINDS = {"literal": literal_ways, "sentei": sentei_ways}
 _ways: dict[str, Callable[[Mapping[str, int]], float]] = {}  # of this process of the race
-_costs: dict[str, CostModel] = {}  # of its network
 
 
 def _begin(kind: str, setting: Setting) -> None:
@@ -339,28 +347,19 @@ def _begin(kind: str, setting: Setting) -> None:
         keep_freed_memory()
     torch.set_num_threads(1)
     _ways.update(_KINDS[kind](setting))
-    _costs["network"] = CostModel.of(setting.evaluator().graph)
 
 
 def _names() -> list[str]:
     return list(_ways)
 
 
-def _measure(name: str, number: int, recipe: Mapping[str, int]) -> Measured:
-    """Return what a way spends on one recipe."""
+def _measure(name: str, recipe: Mapping[str, int]) -> dict[str, float]:
+    """Return what a way spends on one recipe: ``seconds``, ``forward_s`` and ``loss``."""
     with timed_forwards() as forwards:
         begin = time.process_time()
         loss = _ways[name](recipe)
         seconds = time.process_time() - begin
-    costs = _costs["network"]
-    widths_G = np.array([recipe.get(g.name, g.width) for g in costs.graph.groups])
-    return Measured(
-        recipe=number,
-        macs=float(costs.costs(widths_G, names=("macs",))["macs"]),
-        seconds=seconds,
-        forward_s=sum(forwards),
-        loss=loss,
-    )
+    return {"seconds": seconds, "forward_s": sum(forwards), "loss": loss}
 
 
 @contextmanager
@@ -480,9 +479,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the race; return 0 if the bar is met."""
     names = ("network", "data", "weights", "val", "recalibration")
     setting = Setting(**{name: getattr(options, name) for name in names})
-    recipes = draw_widths(setting.evaluator().graph, options.population)
+    graph = setting.evaluator().graph
+    recipes = draw_widths(graph, options.population)
     whole = [{"train": POPULATION, "val": POPULATION_VAL}[norms] for norms in options.whole]
-    found = rows(race(setting, recipes, subnets=options.subnets, whole=whole))
+    found = rows(race(setting, graph, recipes, subnets=options.subnets, whole=whole))
     machine = hardware()
     print(
         f"{options.network}, {options.data or 'random images'}, {options.val} validation images, "

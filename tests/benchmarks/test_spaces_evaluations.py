@@ -24,9 +24,11 @@ from benchmarks.spacelib.evaluations import (
 def test_all_ways_find_the_same_losses_and_spend_time_in_forwards() -> None:
     pytest.importorskip("torch_pruning")
     setting = Setting(network="digits_cnn", val=200, recalibration=256)
-    recipes = draw_widths(setting.evaluator().graph, 5)
+    graph = setting.evaluator().graph
+    recipes = draw_widths(graph, 5)
 
-    found = {row["way"]: row for row in rows(race(setting, recipes, subnets=2, whole=POPULATIONS))}
+    measured = race(setting, graph, recipes, subnets=2, whole=POPULATIONS)
+    found = {row["way"]: row for row in rows(measured)}
 
     assert all(list(recipe) == ["conv1", "conv3"] for recipe in recipes)
     assert recipes == sorted(recipes, key=lambda r: (r["conv1"], r["conv3"]))
