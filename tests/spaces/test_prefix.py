@@ -18,7 +18,7 @@ from sentei.models.resnet_cifar import resnet20
 from sentei.spaces.prefix import Prefix, room
 from sentei.spaces.prefix_cuts import cuts, first_calls
 from sentei.surgery import apply, plan_removal
-from sentei.train.recalibrate import running_norms
+from sentei.train.recalibrate import start_measuring
 from tests.graph.strategies import RandomNet, networks
 from tests.support.compare import some_removal
 from tests.support.nets import NAMES, case, example, fill
@@ -72,20 +72,12 @@ def test_it_computes_what_every_subnetwork_computes_alone(name: str) -> None:
     check(here.model, here.inputs)
 
 
-def measuring(model: nn.Module) -> nn.Module:
-    """Return a network whose batch norms take the mean over batches, as those of a worker do."""
-    for norm in running_norms(model):
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    return model
-
-
 @pytest.mark.parametrize("name", ["plain", "residual", "dense"])
 def test_it_measures_the_statistics_that_every_subnetwork_measures_alone(name: str) -> None:
     here = case(name)
+    start_measuring(here.model)
 
-    assert check(measuring(here.model), here.inputs)._kept
+    assert check(here.model, here.inputs)._kept
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

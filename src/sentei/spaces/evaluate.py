@@ -42,7 +42,7 @@ from sentei.surgery.checkpoint import load_pretrained
 from sentei.train import EpochRecord, Evaluation, evaluate, recalibrate_batch_norm
 from sentei.train.checks import Batches
 from sentei.train.progress import OnProgress, telling
-from sentei.train.recalibrate import running_norms
+from sentei.train.recalibrate import start_measuring
 
 CACHE_BYTES = 1 << 30  # images of validation that a worker keeps in memory, normalised
 
@@ -296,9 +296,7 @@ class Evaluator:
     def _measured(self) -> Prefix:
         """Of passes that measure batch norms anew."""
         model = copied(self.model)
-        for norm in running_norms(model):
-            norm.momentum = None
-            norm.train()
+        start_measuring(model)
         count = self.protocol.recalibration_images
         try:
             return Prefix(graph=trace(model, self._example), num_images=count, measures=True)

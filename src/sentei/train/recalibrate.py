@@ -46,7 +46,7 @@ def recalibrate_batch_norm(
     if max_batches < 1:
         raise ValueError(f"max_batches={max_batches} is not allowed; give at least 1")
     device = resolve_device(device)
-    norms = running_norms(model)
+    norms = _running_norms(model)
     if not norms:
         return 0
     images = (images.to(device) for images, _ in islice(batches, max_batches))
@@ -54,10 +54,9 @@ def recalibrate_batch_norm(
     if first is None:
         raise DataError("no batch to recalibrate batch norms with; check the data set")
     model.to(device)
-    with preserve_modes(model), explain_batch_norm(model), _fresh_statistics(norms):
+    with preserve_modes(model), explain_batch_norm(model), _restored_statistics(norms):
         model.eval()
-        for norm in norms:
-            norm.train()
+        start_measuring(model)
         return _forward_all(model, chain([first], images))
 
 
@@ -67,7 +66,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
     The rest of the model keeps its modes. Modes of the norms are the caller's to restore.
     """
-    tracking = [(norm, norm.track_running_stats) for norm in running_norms(model)]
+    tracking = [(norm, norm.track_running_stats) for norm in _running_norms(model)]
     try:
         for norm, _ in tracking:
             norm.train()
@@ -78,8 +77,15 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
             norm.track_running_stats = tracks
 
 
-def running_norms(model: nn.Module) -> list[_BatchNorm]:
-    """Return the batch norms that have running statistics."""
+def start_measuring(model: nn.Module) -> None:
+    """Have batch norms measure their statistics anew from here on, as plain means over batches."""
+    for norm in _running_norms(model):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+
+
+def _running_norms(model: nn.Module) -> list[_BatchNorm]:
     return [
         module
         for module in model.modules()
@@ -97,16 +103,13 @@ def _forward_all(model: nn.Module, batches: Iterable[Tensor]) -> int:
 
 
 @contextmanager
-def _fresh_statistics(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Reset statistics for a plain mean; give back the momenta, and the statistics on failure."""
+def _restored_statistics(norms: list[_BatchNorm]) -> Iterator[None]:
+    """Give back the momenta at the end, and the statistics on failure."""
     saved = [
         (norm.momentum, {name: buffer.clone() for name, buffer in norm.named_buffers()})
         for norm in norms
     ]
     try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
         yield
     except BaseException:
         for norm, (_, buffers) in zip(norms, saved, strict=True):
